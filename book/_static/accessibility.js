@@ -1,0 +1,6 @@
+// The theme names these buttons by aria-label but shows other words (WCAG 2.5.3, label in name).
+document.addEventListener("DOMContentLoaded", () => {
+  document
+    .querySelectorAll("summary[aria-label='Toggle hidden content'], .search-button-field, .theme-switch-button")
+    .forEach((element) => element.removeAttribute("aria-label"));
+});

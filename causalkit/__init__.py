@@ -1,0 +1,35 @@
+"""causalkit: which neuron drives which, read out of recordings and of models that forecast them."""
+
+from importlib import import_module as _import_module
+from importlib.metadata import PackageNotFoundError as _NotFound
+from importlib.metadata import version as _version
+
+try:
+    __version__ = _version("causalkit")
+except _NotFound:  # run from a source tree that is not installed
+    __version__ = "0+unknown"
+
+# The public API on one screen. Loaded on first use, so that importing causalkit does not import torch.
+_PUBLIC = {
+    "from_array": "causalkit.recording",
+    "MVGC": "causalkit.methods.mvgc",
+    "Causalformer": "causalkit.methods.causalformer",
+}
+_MODULES = (
+    "connectivity", "io", "metrics", "methods", "nn", "plots", "readouts", "recording", "rerun", "significance",
+    "simulate", "training", "windows",
+)  # fmt: skip
+
+__all__ = ["__version__", *_PUBLIC, *_MODULES]
+
+
+def __getattr__(name):
+    if name in _PUBLIC:
+        return getattr(_import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return _import_module(f"causalkit.{name}")
+    raise AttributeError(f"module 'causalkit' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,234 @@
+"""The command line, ``causalkit infer | simulate | methods``: it reads, calls, writes and reports."""
+
+import argparse
+import ast
+import difflib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+# Everything else is imported where it is used: --help must not wait for xarray, nor `simulate` for torch.
+from . import __version__
+
+_KINDS = ("voltage", "spikes", "calcium", "other")
+
+
+def main(argv=None):
+    """Run the command line and return its exit code: 0, 2 for a user's error, 130 when interrupted."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            arguments = _parser().parse_args(argv)
+            arguments.run(arguments)
+            sys.stdout.flush()
+        return 0
+    except SystemExit as ended:  # --help and --version
+        return ended.code or 0
+    except KeyboardInterrupt:
+        print("causalkit: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        if os.environ.get("CAUSALKIT_TRACEBACK"):
+            raise
+        message = " ".join(str(error).split())
+        if isinstance(error, MemoryError):
+            message = f"not enough memory: use fewer neurons or a shorter recording ({message})"
+        elif isinstance(error, OSError) and error.strerror:
+            message = f"{error.filename}: {error.strerror}: check the file and its permissions"
+        print(f"causalkit: error: {message}", file=sys.stderr)
+        return 2
+
+
+def _infer(arguments):
+    from . import io, methods
+
+    method = methods.get(arguments.method)
+    method = method(**_parameters(method, arguments.param))
+    if arguments.out is not None:
+        io.check_output(arguments.out, (".nc", ".csv"), overwrite=arguments.overwrite)
+        if arguments.out.exists() and arguments.input.exists() and arguments.out.samefile(arguments.input):
+            raise ValueError(f"{arguments.out} is the recording itself: write the result somewhere else")
+    elif not arguments.dry_run:
+        raise ValueError(
+            "--out is missing: name the file for the result, .nc (all scores) or .csv (edge table)"
+        )
+    recording = io.read(
+        arguments.input,
+        dt_ms=arguments.dt_ms,
+        kind=arguments.kind,
+        neurons=arguments.neurons,
+        start=arguments.start,
+        stop=arguments.stop,
+    )
+    if arguments.dry_run:
+        _report_dry_run(method, recording, arguments.input)
+        return
+
+    result = method.fit(recording).connectivity_
+    from . import connectivity
+
+    if arguments.out.suffix == ".nc":
+        connectivity.to_netcdf(result, arguments.out)
+    else:
+        with io.atomic(arguments.out) as temporary:
+            connectivity.to_frame(result).to_csv(temporary, index=False, lineterminator="\n")
+    n = result.sizes["target"]
+    seconds = result.attrs["seconds"]
+    print(f"{arguments.out}: {method.name} scores of {n * (n - 1)} ordered pairs, in {_duration(seconds)}")
+
+
+def _report_dry_run(method, recording, path):
+    from .recording import validate
+    from .summary import describe, estimate_seconds
+
+    print(path)
+    print(describe(recording))
+    kind, kinds = recording.attrs["kind"], method.traits.input_kinds
+    if kind not in kinds:
+        raise ValueError(f"{method.name} reads recordings of kind {', '.join(kinds)}, this one is {kind}")
+    validate(recording)
+    changed = {k: v for k, v in method.get_params().items() if v != type(method)().get_params()[k]}
+    print(f"method      {method.name}" + "".join(f", {name} = {value!r}" for name, value in changed.items()))
+    print(f"time        {_duration(estimate_seconds(method, recording))} on this machine (estimated)")
+
+
+def _simulate(arguments):
+    from . import io, simulate
+
+    io.check_output(arguments.out, io.WRITABLE, overwrite=arguments.overwrite)
+    recording = simulate.izhikevich(
+        n_neurons=arguments.n_neurons,
+        connection_probability=arguments.connection_probability,
+        n_steps=arguments.n_steps,
+        random_state=arguments.seed,
+    )
+    io.write_recording(recording, arguments.out)
+    n_times, n_neurons = recording["activity"].shape
+    print(f"{arguments.out}: {n_times:,} steps of 1 ms, {n_neurons} neurons, seed {arguments.seed}")
+    if arguments.out.suffix == ".csv":
+        print(
+            "A CSV file holds the voltages only; write .npz or .nc to keep the connectivity and the spikes."
+        )
+
+
+def _methods(arguments):
+    from . import methods
+
+    for name, method in methods.METHODS.items():
+        print(f"{name}\n  {method.__doc__.strip().splitlines()[0]}")
+        parameters = method().get_params()
+        print("  " + "\n  ".join(f"--param {key}={value}" for key, value in parameters.items()) + "\n")
+
+
+def _parameters(method, given):
+    """Hyperparameters of name=value texts, checked against the method's."""
+    known, values = method().get_params(), {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(
+                f"--param {text} has no value: write it as name=value, for example --param {text}=1"
+            )
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+            raise ValueError(f"{method.name} has no parameter {name!r}: {hint}")
+        if name in values:
+            raise ValueError(f"--param {name} is given twice: give it once")
+        try:
+            values[name] = ast.literal_eval(
+                {"none": "None", "true": "True", "false": "False"}.get(value, value)
+            )
+        except (ValueError, SyntaxError):  # a word
+            values[name] = value
+    return values
+
+
+def _duration(seconds):
+    for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:.0f} {unit}"
+    return "2 s or less"
+
+
+def _names(text):
+    return [name.strip() for name in text.split(",")]
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"causalkit: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def _parser():
+    parser = _Parser(
+        prog="causalkit",
+        description="Infer which neuron drives which from a recording.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"causalkit {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    infer = commands.add_parser(
+        "infer",
+        help="infer the connectivity of a recording",
+        description="Infer the connectivity of a recording and write its scores.",
+        epilog="INPUT is .npz, .csv, .nc or a folder of the paper's authors: see causalkit.io.read.",
+        allow_abbrev=False,
+    )
+    infer.set_defaults(run=_infer)
+    infer.add_argument("input", metavar="INPUT", type=Path, help="the recording")
+    infer.add_argument("--method", required=True, help="mvgc or causalformer; see: causalkit methods")
+    infer.add_argument(
+        "--out", metavar="FILE", type=Path, help="result: .nc (all scores) or .csv (edge table)"
+    )
+    infer.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
+    infer.add_argument(
+        "--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage"
+    )
+    infer.add_argument("--neurons", metavar="A,B,C", type=_names, help="use these neurons only")
+    infer.add_argument("--start", metavar="MS", type=float, help="first time to use, in ms")
+    infer.add_argument("--stop", metavar="MS", type=float, help="time to stop before, in ms")
+    infer.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a hyperparameter of the method; repeat for more",
+    )
+    infer.add_argument(
+        "--dry-run", action="store_true", help="describe the recording, estimate the time, write nothing"
+    )
+    infer.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+
+    simulate = commands.add_parser(
+        "simulate",
+        help="simulate a network of Izhikevich neurons",
+        description="Simulate a random network of Izhikevich neurons, as in the Causalformer paper.",
+        allow_abbrev=False,
+    )
+    simulate.set_defaults(run=_simulate)
+    simulate.add_argument("--n-neurons", metavar="N", type=int, default=5, help="default 5")
+    simulate.add_argument(
+        "--connection-probability", metavar="P", type=float, default=0.4, help="default 0.4"
+    )
+    simulate.add_argument("--n-steps", metavar="T", type=int, default=5000, help="of 1 ms, default 5000")
+    simulate.add_argument("--seed", type=int, default=0, help="default 0")
+    simulate.add_argument("--out", metavar="FILE", type=Path, required=True, help=".npz, .nc or .csv")
+    simulate.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+
+    listing = commands.add_parser("methods", help="list the methods and their hyperparameters")
+    listing.set_defaults(run=_methods)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

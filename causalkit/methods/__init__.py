@@ -1,0 +1,52 @@
+"""One file a method; this table names them for the command line and the conformance suite."""
+
+import difflib
+from importlib import import_module
+
+from causalkit.methods.base import Method, Traits
+
+# Imported on first use: `causalkit --help` and MVGC need no torch.
+_WHERE = {
+    "mvgc": ("causalkit.methods.mvgc", "MVGC"),
+    "causalformer": ("causalkit.methods.causalformer", "Causalformer"),
+}
+
+
+class _Methods(dict):
+    """Name -> estimator class, each imported when it is first asked for."""
+
+    def __getitem__(self, name):
+        module, attribute = super().__getitem__(name)
+        return getattr(import_module(module), attribute)
+
+    def values(self):
+        return [self[name] for name in self]
+
+    def items(self):
+        return [(name, self[name]) for name in self]
+
+
+METHODS = _Methods(_WHERE)
+
+
+def get(name: str) -> type[Method]:
+    """Return the estimator class called `name`.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``METHODS``, for example ``"mvgc"``.
+
+    Raises
+    ------
+    ValueError
+        If no method has that name; the message lists those there are.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    close = difflib.get_close_matches(str(name).lower(), METHODS, 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"unknown method {name!r}: causalkit has {', '.join(METHODS)}.{hint}")
+
+
+__all__ = ["METHODS", "Method", "Traits", "get"]

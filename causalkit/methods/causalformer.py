@@ -1,0 +1,406 @@
+"""Causalformer (Lu et al. 2023): forecast all neurons with a transformer, read its attention as wiring."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from safetensors.torch import load_file, save_file
+from sklearn.exceptions import NotFittedError
+
+from causalkit import connectivity, readouts
+from causalkit.methods.base import Method, Traits
+from causalkit.methods.causalformer_network import CausalformerNetwork
+from causalkit.metrics import r2
+from causalkit.nn import generators
+from causalkit.recording import as_recording
+from causalkit.training import Schedule, choose_device, train
+from causalkit.windows import Windows
+
+__all__ = ["PRESETS", "Causalformer"]
+
+# Table 2 of the paper. Its learning-rate decay never acted: a bug in the program kept the rate constant.
+PRESETS = {
+    "paper": {
+        "context": 10, "embedding_dim": 100, "feedforward_dim": 400, "head_dim": 8, "n_heads": 10,
+        "dropout_embedding": 0.1, "dropout_feedforward": 0.1, "batch_size": 16, "learning_rate": 5e-4,
+        "weight_decay": 1e-3, "max_epochs": 200, "patience": 10, "n_seeds": 10,
+    },
+}  # fmt: skip
+
+_CHOICES = {
+    "preset": tuple(PRESETS),
+    "normalization": ("train", "paper"),
+    "encoder_attention": ("local", "global"),
+    "precision": ("float32", "bfloat16"),
+}
+
+
+class Causalformer(Method):
+    """Granger causality from a transformer's cross-attention (Lu et al. 2023, arXiv 2311.06928).
+
+    An ensemble of encoder-decoder transformers is trained to forecast the next step of every neuron from
+    the last ones of all. In the encoder a neuron attends to its own history only, so that everything one
+    neuron learns of another passes the decoder's cross-attention; that attention, added up over heads and
+    history steps, averaged over test windows and over the ensemble, is the score. (Kong et al.'s CausalFormer,
+    arXiv 2406.16708, is another system.)
+
+    Parameters
+    ----------
+    preset : {"paper"}
+        Fills every hyperparameter left at None; "paper" is the paper's Table 2.
+    n_seeds : int, optional
+        Members of the ensemble; member k is seeded with ``random_state + k``.
+    random_state : int
+        First seed.
+    context : int, optional
+        History steps that a forecast sees.
+    embedding_dim, feedforward_dim, head_dim, n_heads : int, optional
+        Width of a token, of the hidden feed-forward layer, of an attention head; number of heads.
+    dropout_embedding, dropout_feedforward : float, optional
+        Dropout probabilities.
+    batch_size, learning_rate, weight_decay, max_epochs, patience : optional
+        Training, see `causalkit.training.Schedule`. ``max_epochs=0`` leaves the networks untrained, a control.
+    normalization : {"train", "paper"}
+        Rows whose mean and standard deviation scale the activity: the training rows, or all rows, test
+        included, as the paper's program does.
+    encoder_attention : {"local", "global"}
+        "global" mixes neurons in the encoder, and so breaks the first condition of the causal reading.
+    leak_future : bool
+        True gives the decoder the values that it is to forecast, and so breaks the second condition.
+    device : str
+        "auto" takes a GPU where there is one; else a torch device.
+    precision : {"float32", "bfloat16"}
+        "bfloat16" trains in mixed precision: faster where the processor supports it.
+    checkpoint : path, optional
+        Folder for the training state after each epoch; an interrupted `fit` continues from there, on a
+        CPU to the identical result.
+
+    Attributes
+    ----------
+    connectivity_ : xarray.Dataset
+        ``score (target, source)``, each target's row adding up to 1 with ``self_score``; ``seed_score``,
+        ``lag_score``, ``seed_lag_score``.
+    diagnostics_ : xarray.Dataset
+        ``test_r2 (seed, neuron)`` of each member's test forecasts, ``ensemble_test_r2 (neuron)`` of their mean.
+    training_ : xarray.Dataset
+        ``train_loss`` and ``validation_loss (seed, epoch)``, ``best_epoch (seed)``.
+    device_ : torch.device
+        Where it was trained.
+    network_ : CausalformerNetwork
+        The trained ensemble, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        For hyperparameters that make no network, and recordings too short for the windows.
+    """
+
+    name = "causalformer"
+    traits = Traits(
+        directed=True, input_kinds=("voltage", "spikes", "calcium", "other"), stochastic=True,
+        signed=False, lagged=True, p_values=False,
+    )  # fmt: skip
+    algorithm_version = 1
+
+    def __init__(
+        self, *, preset="paper", n_seeds=None, random_state=0, context=None, embedding_dim=None,
+        feedforward_dim=None, head_dim=None, n_heads=None, dropout_embedding=None, dropout_feedforward=None,
+        batch_size=None, learning_rate=None, weight_decay=None, max_epochs=None, patience=None,
+        normalization="train", encoder_attention="local", leak_future=False, device="auto",
+        precision="float32", checkpoint=None,
+    ):  # fmt: skip
+        self.preset = preset
+        self.n_seeds = n_seeds
+        self.random_state = random_state
+        self.context = context
+        self.embedding_dim = embedding_dim
+        self.feedforward_dim = feedforward_dim
+        self.head_dim = head_dim
+        self.n_heads = n_heads
+        self.dropout_embedding = dropout_embedding
+        self.dropout_feedforward = dropout_feedforward
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.normalization = normalization
+        self.encoder_attention = encoder_attention
+        self.leak_future = leak_future
+        self.device = device
+        self.precision = precision
+        self.checkpoint = checkpoint
+
+    # ---- fitting
+
+    def _fit(self, recording):
+        values = self._hyperparameters()
+        self.device_ = choose_device(self.device)
+        data = Windows.cut(recording, values["context"], self.normalization, self.device_)
+        n_neurons = recording.sizes["neuron"]
+        seeds = [int(self.random_state) + member for member in range(values["n_seeds"])]
+        self.network_ = self._network(values, n_neurons).initialize(seeds).to(self.device_).eval()
+        self.scaling_ = data.scaling
+        history = train(
+            self.network_, self._loss(data), n_train=len(data.train), n_validation=len(data.validation),
+            seeds=seeds, schedule=self._schedule(values), checkpoint=self.checkpoint,
+            fingerprint=self._fingerprint(recording, values), description=f"Causalformer, {n_neurons} neurons",
+        )  # fmt: skip
+        self.training_ = xr.Dataset(
+            {
+                "train_loss": (("seed", "epoch"), history.train_loss),
+                "validation_loss": (("seed", "epoch"), history.validation_loss),
+                "best_epoch": ("seed", history.best_epoch),
+            },
+            coords={"seed": seeds, "epoch": 1 + np.arange(history.train_loss.shape[1])},
+        )
+        forecasts, attention = self._evaluate(data, data.test)
+        self.diagnostics_ = self._score_forecasts(recording, data, forecasts, seeds)
+        return self._connectivity(attention, recording, values, seeds)
+
+    def _hyperparameters(self) -> dict:
+        """The preset's values, overridden by those given; checked."""
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(choices)}")
+        values = {
+            name: value if getattr(self, name) is None else getattr(self, name)
+            for name, value in PRESETS[self.preset].items()
+        }
+        for name, value in values.items():
+            whole = isinstance(PRESETS["paper"][name], int)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer) if whole else (int, float)):
+                raise TypeError(f"{name}={value!r} must be {'a whole' if whole else 'a'} number")
+            lowest = 0 if name in ("max_epochs", "weight_decay") or name.startswith("dropout") else None
+            if value < 0 or (value == 0 and lowest is None):
+                raise ValueError(f"{name}={value!r} must be {'positive' if lowest is None else 'zero or more'}")
+            if name.startswith("dropout") and value >= 1:
+                raise ValueError(f"{name}={value!r} is a probability and must stay below 1")
+        return values
+
+    def _min_times(self):
+        # Five windows at least: three to train on, one to validate, one to test.
+        return self._hyperparameters()["context"] + 5
+
+    def _what(self):
+        return f"Causalformer with context={self._hyperparameters()['context']}"
+
+    def _network(self, values, n_neurons):
+        names = ("embedding_dim", "feedforward_dim", "head_dim", "n_heads", "dropout_embedding",
+                 "dropout_feedforward")  # fmt: skip
+        sizes = {name: values[name] for name in names}
+        return CausalformerNetwork(values["n_seeds"], n_neurons, encoder_attention=self.encoder_attention, **sizes)
+
+    def _schedule(self, values):
+        names = ("batch_size", "learning_rate", "weight_decay", "max_epochs", "patience")
+        return Schedule(precision=self.precision, **{name: values[name] for name in names})
+
+    def _fingerprint(self, recording, values):
+        parts = dict(values, max_epochs=None, first_seed=int(self.random_state), version=self.algorithm_version,
+                     normalization=self.normalization, encoder_attention=self.encoder_attention,
+                     leak_future=self.leak_future, precision=self.precision)  # fmt: skip
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+        digest.update(recording["activity"].values.tobytes())
+        if "trial" in recording:
+            digest.update(recording["trial"].values.tobytes())
+        return digest.hexdigest()
+
+    def _loss(self, data):
+        def mean_squared_error(network, windows):
+            prediction, _ = self._forward(network, data, windows)
+            return (prediction.float() - data.targets(windows)).square().mean((1, 2))
+
+        return mean_squared_error
+
+    def _forward(self, network, data, windows):
+        history, history_time, target_time = data.inputs(windows)
+        target = data.targets(windows)[..., None] if self.leak_future else None
+        return network(history, history_time, target_time, target)
+
+    # ---- reading out
+
+    @torch.no_grad()
+    def _evaluate(self, data, windows):
+        """Forecasts (seed, window, neuron), and attention (seed, target, source, lag) averaged over `windows`."""
+        network, n_models = self.network_, self.network_.n_models
+        n_neurons = data.activity.shape[1]
+        forecasts, total = [], 0.0
+        for batch in windows.split(_evaluation_batch(n_models, n_neurons, data.context, network.decoder.n_heads)):
+            prediction, attention = self._forward(network, data, batch.expand(n_models, -1))
+            forecasts.append(prediction.cpu())
+            total = total + attention.double().sum((1, 2)).cpu()  # over windows and heads: (seed, target, keys)
+        attention = readouts.by_lag((total / len(windows)).numpy(), n_neurons)
+        return torch.cat(forecasts, dim=1).numpy(), attention
+
+    def _score_forecasts(self, recording, data, forecasts, seeds):
+        truth = data.targets(data.test[None]).cpu().numpy()[0]
+        return xr.Dataset(
+            {
+                "test_r2": (("seed", "neuron"), np.stack([r2(truth, member) for member in forecasts])),
+                "ensemble_test_r2": ("neuron", r2(truth, forecasts.mean(0))),
+            },
+            coords={"seed": seeds, "neuron": recording["neuron"].values},
+        )
+
+    def _connectivity(self, attention, recording, values, seeds):
+        scores = readouts.aggregate_attention(attention, recording["neuron"].values)
+        result = connectivity.build(
+            scores["score"].values, neurons=recording["neuron"].values, method=self.name,
+            parameters=self.get_params() | values, lag_score=scores["lag_score"].values,
+            seed_score=scores["seed_score"].values, seed_lag_score=scores["seed_lag_score"],
+        )  # fmt: skip
+        return result.assign_coords(seed=seeds)
+
+    def predict(self, recording):
+        """Forecast each step one step ahead with the ensemble's mean.
+
+        Parameters
+        ----------
+        recording : recording with the same neurons
+
+        Returns
+        -------
+        xarray.Dataset
+            ``activity`` and ``prediction (time, neuron)`` in the recording's unit, for every step that has a
+            full history.
+        """
+        recording = as_recording(recording)
+        data = self._data(recording)
+        forecasts, _ = self._evaluate(data, torch.arange(len(data.starts), device=self.device_))
+        mean, sd = self.scaling_
+        rows = data.starts.cpu().numpy() + data.context
+        activity = recording["activity"].isel(time=rows)
+        return xr.Dataset(
+            {"activity": activity, "prediction": activity.copy(data=forecasts.mean(0) * sd + mean)},
+            attrs=recording.attrs,
+        )
+
+    @torch.no_grad()
+    def attention(self, recording, windows):
+        """Cross-attention of single windows, nothing aggregated.
+
+        Parameters
+        ----------
+        recording : recording with the same neurons
+        windows : sequence of int
+            Which windows; window k forecasts row ``k + context`` of a recording without trials.
+
+        Returns
+        -------
+        xarray.DataArray
+            (seed, window, head, target, source, lag); over (source, lag) it adds up to 1.
+        """
+        recording = as_recording(recording)
+        data = self._data(recording)
+        windows = torch.as_tensor(windows, device=self.device_)
+        _, attention = self._forward(self.network_, data, windows.expand(self.network_.n_models, -1))
+        neurons = recording["neuron"].values
+        values = readouts.by_lag(attention.cpu().numpy(), len(neurons))
+        return xr.DataArray(
+            values, dims=("seed", "window", "head", "target", "source", "lag"),
+            coords={"window": windows.cpu().numpy(), "target": neurons, "source": neurons,
+                    "lag": 1 + np.arange(data.context)},
+        )  # fmt: skip
+
+    def _require_fit(self):
+        if not hasattr(self, "network_"):
+            raise NotFittedError("this Causalformer is not fitted yet: call fit(recording) first")
+
+    def _data(self, recording):
+        self._require_fit()
+        known = self.connectivity_["target"].values
+        if list(recording["neuron"].values) != list(known):
+            raise ValueError(
+                f"the recording's neurons {list(recording['neuron'].values)} are not those the network was "
+                f"trained on {list(known)}: each neuron has its own learned embedding; give the same neurons"
+            )
+        context = self._hyperparameters()["context"]
+        return Windows.cut(recording, context, self.normalization, self.device_, self.scaling_)
+
+    def save(self, folder) -> Path:
+        """Store the fitted ensemble: weights in safetensors, everything else in JSON and netCDF.
+
+        Parameters
+        ----------
+        folder : path
+            Made if missing; an earlier model in it is replaced.
+        """
+        self._require_fit()
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        mean, sd = (values.tolist() for values in self.scaling_)
+        parameters = self.get_params() | {"checkpoint": None, "device": "auto"}
+        header = {"method": self.name, "version": self.algorithm_version, "parameters": parameters,
+                  "mean": mean, "sd": sd}  # fmt: skip
+        (folder / "model.json").unlink(missing_ok=True)  # written last: without it the folder holds no model
+        weights = {name: value.cpu().contiguous() for name, value in self.network_.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
+        for name in ("connectivity", "diagnostics", "training"):
+            connectivity.to_netcdf(getattr(self, f"{name}_"), folder / f"{name}.nc")
+        partial = folder / "model.json.part"
+        partial.write_text(json.dumps(header, default=int))
+        return partial.replace(folder / "model.json").parent
+
+    @classmethod
+    def load(cls, folder, device="auto") -> "Causalformer":
+        """Read an ensemble that `save` stored, ready to `predict` and to show its `attention`.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds no complete model, or one of another version.
+        """
+        folder = Path(folder)
+        try:
+            header = json.loads((folder / "model.json").read_text())
+            weights = load_file(folder / "model.safetensors")
+            parts = {name: xr.load_dataset(folder / f"{name}.nc", engine="h5netcdf")
+                     for name in ("connectivity", "diagnostics", "training")}  # fmt: skip
+        except Exception as error:
+            raise ValueError(f"{folder} holds no complete Causalformer ({error}): store one with save()") from error
+        if (header["method"], header["version"]) != (cls.name, cls.algorithm_version):
+            raise ValueError(
+                f"{folder} holds {header['method']} version {header['version']}, not {cls.name} version "
+                f"{cls.algorithm_version}: its weights mean something else; fit again with this causalkit"
+            )
+        model = cls(**header["parameters"])
+        model.device_ = choose_device(device)
+        n_neurons = parts["connectivity"].sizes["target"]
+        model.network_ = model._network(model._hyperparameters(), n_neurons)
+        model.network_.load_state_dict(weights)
+        model.network_.to(model.device_).eval()
+        model.scaling_ = np.array(header["mean"]), np.array(header["sd"])
+        for name, part in parts.items():
+            setattr(model, f"{name}_", part)
+        return model
+
+    def estimate_seconds(self, recording) -> float:
+        """Seconds that `fit` will take: a few training steps timed here, times 30 epochs (or `max_epochs`, if fewer).
+
+        Thirty is what early stopping came to on the paper's networks (22 to 48).
+        """
+        values = self._hyperparameters()
+        recording = as_recording(recording)
+        device = choose_device(self.device)
+        data = Windows.cut(recording, values["context"], self.normalization, device)
+        network = self._network(values, recording.sizes["neuron"]).initialize(range(values["n_seeds"])).to(device)
+        network.set_generators(generators(range(values["n_seeds"]), device)).train()
+        loss = self._loss(data)
+        windows = data.train[: values["batch_size"]].expand(values["n_seeds"], -1)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            loss(network, windows).sum().backward()
+            times.append(time.perf_counter() - start)
+        n_steps = -(-len(data.train) // values["batch_size"])
+        return min(times) * n_steps * min(values["max_epochs"], 30) * 1.2  # validation and optimizer: a fifth
+
+
+def _evaluation_batch(n_models, n_neurons, context, n_heads) -> int:
+    """Windows at once so that the attention of a batch stays near 64 MiB."""
+    per_window = 4 * n_models * n_heads * n_neurons**2 * context
+    return int(np.clip(2**26 // per_window, 1, 256))

@@ -1,0 +1,16 @@
+"""Every figure of the book, one function each.
+
+Functions take data and an optional `ax`, draw, and return the axes (those with several panels: an array of
+axes); they neither show nor save. Colors stay apart for color-blind readers, lines and shapes repeat what
+colors say, and text is sized to be read at a phone's width. Matrices are drawn as they are stored: rows are
+targets, columns are sources.
+"""
+
+from .graphs import connectivity_pair, network_graph, score_matrices
+from .recordings import forecast_traces, raster, voltage_traces
+from .scores import auroc_violins, r2_histogram, roc, training_curves
+
+__all__ = [
+    "auroc_violins", "connectivity_pair", "forecast_traces", "network_graph", "r2_histogram", "raster", "roc",
+    "score_matrices", "training_curves", "voltage_traces",
+]  # fmt: skip

@@ -1,0 +1,213 @@
+"""Networks of Izhikevich neurons, the simulated recordings of the Causalformer paper (arXiv 2311.06928)."""
+
+import numpy as np
+
+from ..recording import from_array
+from .arguments import check_count, for_each_network, neuron_names, parameter_array, wirings
+from .wiring import EXCITATORY, cell_types_of, random_wiring
+
+SPIKE_THRESHOLD_MV = 30.0
+STEP_MS = 1.0
+INITIAL_VOLTAGE_MV = -65.0
+INPUT_MEAN, INPUT_SD = 5.0, 5.0**0.5
+
+
+def izhikevich(
+    n_neurons=None,
+    connection_probability=None,
+    n_steps=None,
+    random_state=0,
+    connectivity=None,
+    params=None,
+    input_current=None,
+    n_networks=None,
+):
+    """Simulate networks of Izhikevich neurons, one or many at once.
+
+    Without arguments it is the smallest setting of the paper: five neurons, connection probability .4, 5,000
+    steps of 1 ms. The random numbers of wiring, parameters and input come from three streams of one seed, so
+    that any of them can be given without changing the others. Network k of a batch is the one that
+    ``random_state + k`` gives alone.
+
+    Parameters
+    ----------
+    n_neurons : int, optional
+        5, or as many as `connectivity` has.
+    connection_probability : float, optional
+        Of the random wiring, .4 by default; cannot be combined with `connectivity`.
+    n_steps : int, optional
+        Rows of the recording, 5,000 or as many as `input_current` has.
+    random_state : int
+    connectivity : array_like, optional
+        Signed weights, shape (n_neurons, n_neurons): row target, column source; a neuron's outgoing weights
+        all have one sign. Shape (n_networks, n_neurons, n_neurons), or a list, for many networks. An
+        `xarray.DataArray` keeps its neuron names.
+    params : array_like or mapping, optional
+        a, b, c (mV), d of each neuron, shape (n_neurons, 4) or (n_networks, n_neurons, 4); or anything with
+        the entries "a", "b", "c", "d", such as an earlier recording. Drawn by `izhikevich_parameters` if
+        left out.
+    input_current : array_like, optional
+        Input to each neuron, shape (n_steps, n_neurons) or (n_networks, n_steps, n_neurons), instead of the
+        Gaussian one (mean 5, variance 5). Row t drives the step from row t to row t + 1.
+    n_networks : int, optional
+        Simulate this many in one batch and return a list.
+
+    Returns
+    -------
+    xarray.Dataset or list of xarray.Dataset
+        A recording: `activity` (voltage clipped at 30 mV), `voltage_mv` (as computed: row 0 is the initial
+        state, and spikes overshoot, because a row is taken before the reset), `spikes` (voltage of at least
+        30 mV), `connectivity`, `cell_type`, and `a`, `b`, `c`, `d`. A list of them if `n_networks` is given
+        or `connectivity` holds many networks.
+
+    Raises
+    ------
+    ValueError
+        If an argument is impossible (a probability of 1.2, wiring that is not square, parameters or current
+        of another shape, missing values, a connection of a neuron with itself) or contradicts another one.
+    """
+    random_state = check_count(random_state, "random_state", minimum=0)
+    if n_networks is not None:
+        n_networks = check_count(n_networks, "n_networks")
+    names, many = None, n_networks is not None
+    if connectivity is not None:
+        if connection_probability is not None:
+            raise ValueError(
+                "connection_probability and connectivity are both given: the probability is used to draw a "
+                "wiring, which is there already; leave one out"
+            )
+        names = neuron_names(connectivity)
+        connectivity, many = wirings(connectivity, n_networks)
+        n_networks = len(connectivity)
+        if n_neurons is not None and n_neurons != connectivity.shape[-1]:
+            raise ValueError(
+                f"n_neurons={n_neurons} contradicts connectivity, which has {connectivity.shape[-1]} "
+                "neurons: leave n_neurons out"
+            )
+    n_networks = n_networks or 1
+    # streams[k]: the seeds of wiring, parameters and input of network k
+    streams = [np.random.SeedSequence(random_state + k).spawn(3) for k in range(n_networks)]
+    if connectivity is None:
+        size = 5 if n_neurons is None else n_neurons
+        probability = 0.4 if connection_probability is None else connection_probability
+        connectivity = np.stack([random_wiring(size, probability, wiring)[0] for wiring, _, _ in streams])
+    cell_type = [cell_types_of(weights) for weights in connectivity]
+    n_neurons = connectivity.shape[-1]
+
+    if params is None:
+        drawn = [izhikevich_parameters(t, seed) for t, (_, seed, _) in zip(cell_type, streams, strict=True)]
+        params = np.stack(drawn)
+    else:
+        params = for_each_network(parameter_array(params), "params", (n_neurons, 4), n_networks)
+    if n_steps is None:
+        n_steps = np.shape(input_current)[-2] if np.ndim(input_current) > 1 else 5000
+    n_steps = check_count(n_steps, "n_steps", minimum=2)
+    if input_current is None:
+        input_current = np.stack([_gaussian_input(n_steps, n_neurons, seed) for _, _, seed in streams])
+    else:
+        input_current = for_each_network(input_current, "input_current", (n_steps, n_neurons), n_networks)
+
+    voltage_mv = _run(params, connectivity, input_current)
+    recordings = [
+        _as_recording(voltage_mv[:, k], connectivity[k], cell_type[k], params[k], names, random_state + k)
+        for k in range(n_networks)
+    ]
+    return recordings if many else recordings[0]
+
+
+def izhikevich_step(v, u, params, connectivity, input_current):
+    """Advance networks by one step of 1 ms.
+
+    Neurons at or above 30 mV have fired: they are reset, and their targets receive the weight of the
+    connection in the same step. The voltage then takes two half-steps, which keeps the scheme stable, and
+    the recovery variable one. Leading dimensions (networks, or time steps) are carried along.
+
+    Parameters
+    ----------
+    v, u : numpy.ndarray
+        Voltage (mV) and recovery variable, shape (..., n_neurons).
+    params : numpy.ndarray
+        a, b, c, d of each neuron, shape (..., n_neurons, 4).
+    connectivity : numpy.ndarray
+        Signed weights, shape (..., n_neurons, n_neurons): row target, column source.
+    input_current : numpy.ndarray
+        Shape (..., n_neurons).
+
+    Returns
+    -------
+    v, u : numpy.ndarray
+        The next state; `v` is not reset yet.
+    fired : numpy.ndarray
+        Which neurons had fired at the start of the step, bool.
+    """
+    a, b, c, d = np.moveaxis(params, -1, 0)  # each (..., n_neurons)
+    fired = v >= SPIKE_THRESHOLD_MV
+    v = np.where(fired, c, v)
+    u = np.where(fired, u + d, u)
+    current = input_current + np.matmul(connectivity, fired[..., None])[..., 0]
+    drive = 108 - u + current
+    for _ in range(2):
+        v = v + 0.5 * ((0.04 * v + 4.1) * v + drive)
+    u = u + a * (b * v - u)
+    return v, u, fired
+
+
+def izhikevich_parameters(cell_type, random_state):
+    """Draw a, b, c, d of each neuron: regular-spiking to bursting excitatory, fast-spiking inhibitory cells.
+
+    With r uniform in [0, 1), excitatory neurons have a = .02, c = -65 + 15 r² mV, d = 8 - 6 r², inhibitory
+    ones a = .02 + .08 r, c = -65 mV, d = 2; b = -.1 for all.
+
+    Parameters
+    ----------
+    cell_type : array_like
+        "excitatory" or "inhibitory", shape (n_neurons,).
+    random_state : int or numpy.random.SeedSequence
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_neurons, 4), columns a, b, c, d.
+    """
+    excitatory = np.asarray(cell_type) == EXCITATORY
+    r = np.random.default_rng(random_state).random(len(excitatory))
+    a = np.where(excitatory, 0.02, 0.02 + 0.08 * r)
+    b = np.full(len(r), -0.1)
+    c = np.where(excitatory, -65 + 15 * r**2, -65)
+    d = np.where(excitatory, 8 - 6 * r**2, 2)
+    return np.stack([a, b, c, d], axis=-1)
+
+
+def _gaussian_input(n_steps, n_neurons, seed):
+    current = np.random.default_rng(seed).standard_normal((n_steps, n_neurons))
+    current *= INPUT_SD
+    current += INPUT_MEAN
+    return current
+
+
+def _run(params, connectivity, input_current):
+    """Voltages of all networks, shape (n_steps, n_networks, n_neurons)."""
+    n_networks, n_steps, n_neurons = input_current.shape
+    voltage_mv = np.empty((n_steps, n_networks, n_neurons))
+    v = voltage_mv[0] = np.full((n_networks, n_neurons), INITIAL_VOLTAGE_MV)
+    u = params[..., 1] * v
+    for t in range(n_steps - 1):
+        v, u, _ = izhikevich_step(v, u, params, connectivity, input_current[:, t])
+        voltage_mv[t + 1] = v
+    return voltage_mv
+
+
+def _as_recording(voltage_mv, connectivity, cell_type, params, names, random_state):
+    recording = from_array(
+        np.minimum(voltage_mv, SPIKE_THRESHOLD_MV),
+        dt_ms=STEP_MS,
+        kind="voltage",
+        neurons=names,
+        spikes=voltage_mv >= SPIKE_THRESHOLD_MV,
+        voltage_mv=voltage_mv,
+        connectivity=connectivity,
+        cell_type=cell_type,
+        more_neurons_than_times=len(voltage_mv) < len(connectivity),
+    )
+    recording = recording.assign({name: ("neuron", params[:, i]) for i, name in enumerate("abcd")})
+    return recording.assign_attrs(simulator="izhikevich", random_state=random_state)

@@ -1,0 +1,78 @@
+"""What a dry run tells: what is in a recording, and how long a method would take."""
+
+import textwrap
+import warnings
+from time import perf_counter
+
+import numpy as np
+from sklearn.base import clone
+
+from .recording import trial_slices
+
+_CROSSING_MV = 0.0
+_MOST_TIMED = 20_000
+_TIED = "\N{NO-BREAK SPACE}"
+
+
+def describe(recording):
+    """Describe a recording in a few lines of text: shape, duration, names, rates."""
+    n_times, n_neurons = recording["activity"].shape
+    dt_ms, names = recording.attrs["dt_ms"], recording["neuron"].values.tolist()
+    n_trials, first = len(trial_slices(recording)), float(recording["time"].values[0])
+    lines = [
+        f"shape       {n_times:,} time steps x {n_neurons} neurons"
+        + (f", in {n_trials} trials" if n_trials > 1 else ""),
+        f"duration    {n_times * dt_ms / 1000:,.6g} s, from {first:,.10g} ms in steps of {dt_ms:g} ms "
+        f"({1000 / dt_ms:,.6g} per second)",
+        f"kind        {recording.attrs['kind']}",
+        f"neurons     {', '.join(names)}",
+    ]
+    rates = spike_rates_hz(recording)
+    if rates is None:
+        mean, sd = recording["activity"].mean("time").values, recording["activity"].std("time").values
+        values = [f"{name}{_TIED}{m:.4g}{_TIED}±{_TIED}{s:.3g}" for name, m, s in zip(names, mean, sd, strict=True)]
+        lines.append(f"activity    mean {', '.join(values)} (± standard deviation)")
+    else:
+        values = ", ".join(f"{name}{_TIED}{rate:.1f}" for name, rate in zip(names, rates, strict=True))
+        lines.append(f"spike rate  mean {rates.mean():.1f} Hz: {values}")
+    if "connectivity" in recording:
+        n_edges = int((recording["connectivity"].values != 0).sum())
+        lines.append(f"truth       {n_edges} known connections (not shown to the method)")
+    wrap = textwrap.TextWrapper(width=100, subsequent_indent=12 * " ", break_on_hyphens=False)
+    return "\n".join(wrap.fill(line) for line in lines).replace(_TIED, " ")
+
+
+def spike_rates_hz(recording):
+    """Return the mean spike rate of each neuron in Hz, shape (n_neurons,); None for other kinds.
+
+    From `spikes` where there are any, from the counts of a "spikes" recording, and for a "voltage" from its
+    upward crossings of 0 mV.
+    """
+    seconds = recording.sizes["time"] * recording.attrs["dt_ms"] / 1000
+    activity = recording["activity"].values
+    if "spikes" in recording:
+        return recording["spikes"].values.sum(axis=0) / seconds
+    if recording.attrs["kind"] == "spikes":
+        return activity.sum(axis=0) / seconds
+    if recording.attrs["kind"] != "voltage":
+        return None
+    above = activity >= _CROSSING_MV
+    trials = [above[rows] for rows in trial_slices(recording)]
+    return np.sum([(~rows[:-1] & rows[1:]).sum(axis=0) for rows in trials], axis=0) / seconds
+
+
+def estimate_seconds(method, recording):
+    """Estimate how long ``method.fit(recording)`` takes on this machine, in seconds.
+
+    A method with an `estimate_seconds` of its own is asked. Any other is timed on the first 20,000 time
+    steps, and its time is taken to grow with their number.
+    """
+    if hasattr(method, "estimate_seconds"):
+        return method.estimate_seconds(recording)
+    n_times = recording.sizes["time"]
+    piece = recording.isel(time=slice(0, _MOST_TIMED))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start = perf_counter()
+        clone(method).fit(piece)
+    return (perf_counter() - start) * n_times / piece.sizes["time"]

@@ -1,0 +1,183 @@
+"""Tables of numbers in text files, read with a reason for every refusal."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pandas as pd
+
+_DELIMITERS = "\t;|,"
+_MISSING = {"", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#n/a", "-"}
+_TIME = re.compile(r"time(?:[ _]?[(\[]?(ms|s)[)\]]?)?", re.IGNORECASE)
+
+
+def read_table(path, *, header=True):
+    """Read a table of numbers from a text file.
+
+    The delimiter (tab, semicolon, bar, comma or blanks) is found out; with a delimiter other than the comma,
+    numbers may have a decimal comma. Empty lines and lines that start with ``#`` are skipped. Missing cells
+    (empty, NA, nan) become NaN.
+
+    Parameters
+    ----------
+    path : Path
+    header : bool
+        The first row is a header if it holds a word, or counts three or more columns (0, 1, 2, ... or
+        1, 2, 3, ...). False: it never is.
+
+    Returns
+    -------
+    names : list of str or None
+        The header; None if there is none.
+    values : ndarray, shape (n_rows, n_columns)
+    """
+    numbered = [
+        (number, line)
+        for number, line in enumerate(_text(path).splitlines(), 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not numbered:
+        raise ValueError(f"{path} is empty: a recording needs one row a time step and one column a neuron")
+    delimiter = _delimiter([line for _, line in numbered[:20]])
+    decimal = "," if delimiter != "," and any("," in line for _, line in numbered[1:20]) else "."
+    first = [cell.strip() for cell in _cells(numbered[0][1], delimiter)]
+    where = f"{path}, line {numbered[0][0]}"
+    names = first if header and _is_header(first, decimal, where) else None
+    body = numbered[1:] if names else numbered
+    if not body:
+        raise ValueError(f"{path} has a header ({', '.join(first[:5])}) and no rows: add one row a time step")
+    for number, line in body:
+        if (n := len(_cells(line, delimiter))) != len(first):
+            raise ValueError(
+                f"{path}, line {number}: {n} values, where the first row has {len(first)}: every row needs "
+                "one value a column; the file may be cut off or use another delimiter"
+            )
+    try:
+        frame = pd.read_csv(
+            io.StringIO("\n".join(line for _, line in body)),
+            sep=r"\s+" if delimiter is None else delimiter,
+            header=None,
+            dtype=float,
+            decimal=decimal,
+            na_values=sorted(_MISSING),
+            skipinitialspace=True,
+        )
+    except ValueError as error:
+        raise ValueError(_first_word(path, body, names, delimiter, decimal)) from error
+    return names, frame.to_numpy()
+
+
+def split_time(names, values, path):
+    """Take the time and trial columns out of a table.
+
+    Returns
+    -------
+    names, values
+        Without those columns.
+    time : ndarray or None
+        As in the file.
+    unit : {"ms", "s", None}
+        Of `time`, None if its name does not say.
+    trial : ndarray of int or None
+    """
+    times = [i for i, name in enumerate(names) if is_time(name)]
+    trials = [i for i, name in enumerate(names) if name.lower() == "trial"]
+    if len(times) > 1 or len(trials) > 1:
+        several = [names[i] for i in (times if len(times) > 1 else trials)]
+        raise ValueError(f"{path} has several columns for one thing, {several}: keep one of them")
+    for i in times + trials:
+        if not np.isfinite(values[:, i]).all():
+            row = int(np.flatnonzero(~np.isfinite(values[:, i]))[0]) + 1
+            raise ValueError(
+                f"{path}: column {names[i]!r} has no value in data row {row}: every time step needs its place"
+            )
+    trial = None
+    if trials:
+        trial = values[:, trials[0]].astype(int)
+        if (trial != values[:, trials[0]]).any():
+            raise ValueError(f"{path}: column {names[trials[0]]!r} must number the trials with whole numbers")
+    keep = [i for i in range(len(names)) if i not in times + trials]
+    time = values[:, times[0]] if times else None
+    unit = time_unit(names[times[0]]) if times else None
+    return [names[i] for i in keep], values[:, keep], time, unit, trial
+
+
+def is_time(name):
+    """Whether a column or entry of this name holds times: time, time_ms, time_s, "Time [ms]", …"""
+    return bool(_TIME.fullmatch(name.strip()))
+
+
+def time_unit(name):
+    """Return the unit that the name of a time column gives: "ms", "s" or None."""
+    unit = _TIME.fullmatch(name.strip()).group(1)
+    return unit.lower() if unit else None
+
+
+def _text(path):
+    raw = path.read_bytes()
+    try:
+        if b"\0" in raw:
+            raise ValueError
+        return raw.decode("utf-8-sig")
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not a text file, whatever its name says: export the recording as CSV in UTF-8"
+        ) from error
+
+
+def _delimiter(lines):
+    """Return the first delimiter that every line has equally often; None stands for blanks."""
+    for delimiter in _DELIMITERS:
+        if (n := lines[0].count(delimiter)) and all(line.count(delimiter) == n for line in lines):
+            return delimiter
+    found = max(_DELIMITERS, key=lines[0].count)
+    return found if found in lines[0] else None
+
+
+def _cells(line, delimiter):
+    if delimiter is None:
+        return line.split()
+    return next(csv.reader([line], delimiter=delimiter)) if '"' in line else line.split(delimiter)
+
+
+def _number(cell, decimal):
+    try:
+        return float(cell.strip().strip('"').replace(decimal, "."))
+    except ValueError:
+        return None
+
+
+def _is_header(cells, decimal, where):
+    words = [cell for cell in cells if cell.lower() not in _MISSING and _number(cell, decimal) is None]
+    numbers = [_number(cell, decimal) for cell in cells]
+    counts = [list(range(start, start + len(cells))) for start in (0, 1)]
+    empty = [i for i, cell in enumerate(cells, 1) if not cell]
+    if len(cells) > 2 and numbers in counts or words:
+        fractions = [n for n in numbers if n is not None and not n.is_integer()]
+        if fractions and not any(map(is_time, cells)):
+            raise ValueError(
+                f"{where} mixes names and numbers ({', '.join(cells[:6])}): the first row is either all "
+                "names or all values; mend the cells that are not numbers"
+            )
+        if empty:
+            raise ValueError(
+                f"{where}: column {empty[0]} has no name: call it time_ms or time_s if it holds the time, "
+                "give it the neuron's name if it is one, or remove it"
+            )
+        return True
+    if empty == [1] and len(cells) > 2 and numbers[1:] in [count[:-1] for count in counts]:
+        raise ValueError(f"{where}: column 1 has no name: call it time_ms or time_s if it holds the time, or remove it")
+    return False
+
+
+def _first_word(path, body, names, delimiter, decimal):
+    for number, line in body:
+        for i, cell in enumerate(_cells(line, delimiter)):
+            if cell.strip().lower() not in _MISSING and _number(cell, decimal) is None:
+                column = repr(names[i]) if names else i + 1
+                return (
+                    f"{path}, line {number}, column {column}: {cell.strip()!r} is not a number: a recording "
+                    "holds numbers only; remove that column or mend the cell"
+                )
+    return f"{path} cannot be read as a table of numbers: check its delimiter and its decimal sign"

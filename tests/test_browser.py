@@ -1,0 +1,161 @@
+"""The built book, as a reader meets it: `make test-book`, after `make book` and `make system-deps`."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parent.parent
+SITE = ROOT / "_build" / "html"
+TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+PAGES = [f"{name}.html" for name in [TOC["root"], *CHAPTERS, "search", "genindex"]]
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Say nothing: pytest's output is for failures."""
+
+
+@pytest.fixture(scope="module")
+def site():
+    assert (SITE / "index.html").exists(), "there is no built book: run `make book` first"
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=SITE))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CAUSALKIT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    assert path, "there is no Chromium: run `make system-deps`, or set CAUSALKIT_CHROMIUM to the path of one"
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """Open a page in a fresh context; its `problems` fill with console errors, failed and outside requests."""
+    contexts = []
+
+    def open_page(address, size="desktop", scheme="light"):
+        context = browser.new_context(viewport=SIZES[size], color_scheme=scheme, has_touch=size == "phone")
+        contexts.append(context)
+        page = context.new_page()
+        page.problems = []
+        page.on("console", lambda m: page.problems.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(f"script: {error}"))
+        page.on("requestfailed", lambda request: page.problems.append(f"failed: {request.url}"))
+        page.on("response", lambda r: page.problems.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        page.on("request", lambda r: None if r.url.startswith((site, "data:")) else page.problems.append(r.url))
+        page.goto(site + address if "://" not in address else address, wait_until="networkidle")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def load_images(page):
+    """Scroll through the page, so that images which load late are loaded."""
+    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_is_complete_and_accessible(open_page, size, scheme):
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    findings = []
+    for name in PAGES:
+        page = open_page(name, size, scheme)
+        load_images(page)
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        broken = "[...document.images].filter(i => !i.naturalWidth || !i.alt.trim()).map(i => i.src)"
+        findings += [f"{name}: image does not load or has no alt text: {source}" for source in page.evaluate(broken)]
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > SIZES[size]["width"]:
+            findings.append(f"{name}: scrolls sideways, {width} pixels wide")
+        page.evaluate(axe)
+        for violation in page.evaluate("axe.run().then(result => result.violations)"):
+            if violation["impact"] in ("serious", "critical"):
+                where = [node["html"][:160] for node in violation["nodes"][:3]]
+                findings.append(f"{name}: {violation['id']} ({violation['impact']}) at {where}")
+        findings += [f"{name}: {problem}" for problem in page.problems]
+        page.context.close()
+    assert not findings, "\n".join(findings)
+
+
+def test_a_reader_clicks_from_the_landing_page_to_every_chapter(open_page, site):
+    page = open_page("index.html")
+    page.wait_for_url(f"**/{TOC['root']}.html")
+    for chapter in CHAPTERS:
+        page.locator(f".bd-sidebar-primary a[href$='{Path(chapter).name}.html']").first.click()
+        page.wait_for_url(f"**/{chapter}.html")
+        assert page.locator("h1").first.is_visible()
+        page.locator("a.navbar-brand").first.click()
+        page.wait_for_url(f"**/{TOC['root']}.html")
+    assert not page.problems
+
+
+def test_the_three_doors_of_the_landing_page_open(open_page):
+    page = open_page(f"{TOC['root']}.html")
+    for door, name in {"Read": "background", "Run it again": "rerun", "Use it on your recording": "own_recording"}.items():
+        page.locator(".sd-card", has_text=door).first.locator("a").first.click()
+        page.wait_for_url(f"**/{name}.html")
+        page.go_back()
+
+
+def test_next_leads_through_the_whole_book(open_page):
+    page = open_page(f"{TOC['root']}.html")
+    for chapter in CHAPTERS:
+        page.locator("a.right-next").click()
+        page.wait_for_url(f"**/{chapter}.html")
+
+
+def test_on_a_phone_the_menu_opens_and_leads_to_a_chapter(open_page):
+    page = open_page(f"{TOC['root']}.html", "phone")
+    link = page.locator(".bd-sidebar-primary a[href$='01_simulate.html']").first
+    assert not link.is_visible()
+    page.locator("button.primary-toggle").first.click()
+    link.click()
+    page.wait_for_url("**/01_simulate.html")
+
+
+@pytest.mark.parametrize("where", ["served", "opened from disk"])
+def test_search_finds_a_chapter(open_page, where):
+    page = open_page("search.html" if where == "served" else f"file://{SITE}/search.html")
+    page.goto(f"{page.url}?q=attention", wait_until="networkidle")
+    page.wait_for_selector("#search-results li a")
+    assert "background" in " ".join(page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.href)"))
+
+
+def test_the_search_button_takes_a_query(open_page):
+    page = open_page(f"{TOC['root']}.html")
+    page.locator(".search-button-field, .search-button").first.click()
+    page.keyboard.type("izhikevich")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li a")
+
+
+def test_formulas_are_drawn(open_page):
+    page = open_page("book/background.html")
+    page.wait_for_selector("mjx-container")
+    assert page.locator("mjx-container").count() > 10
+    assert page.locator("mjx-merror").count() == 0
