@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from causalkit.nn import EnsembleModule, generators, keep_models
 from causalkit.progress import progress_bar
 
-__all__ = ["History", "Schedule", "choose_device", "train"]
+__all__ = ["History", "Schedule", "choose_device", "device_name", "train"]
 
 Loss = Callable[[EnsembleModule, torch.Tensor], torch.Tensor]
 
@@ -75,6 +75,14 @@ def choose_device(device: str = "auto") -> torch.device:
             f"device={device!r} cannot be used here ({reason}): take 'auto', 'cpu' or 'cuda'"
         ) from error
     return chosen
+
+
+def device_name(device: torch.device) -> str:
+    """What a reader calls the device: the GPU's name, or "CPU" with the threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
 
 
 def train(

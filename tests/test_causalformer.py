@@ -305,7 +305,7 @@ def test_estimated_seconds_scale_with_the_work(spikers):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"preset": "papers"}, ValueError, "preset='papers' is unknown: choose one of paper"),
+        ({"preset": "papers"}, ValueError, "preset='papers' is unknown: choose one of paper, small"),
         ({"encoder_attention": "all"}, ValueError, "choose one of local, global"),
         ({"n_seeds": 0}, ValueError, "n_seeds=0 must be positive"),
         ({"context": 2.5}, TypeError, "context=2.5 must be a whole number"),
