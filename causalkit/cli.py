@@ -31,7 +31,7 @@ def main(argv=None):
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, FloatingPointError) as error:
         if os.environ.get("CAUSALKIT_TRACEBACK"):
             raise
         message = " ".join(str(error).split())

@@ -2,8 +2,13 @@
 
 import os
 import sys
+import warnings
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets gets a bar of text
+    from tqdm.auto import tqdm
 
 __all__ = ["progress_bar"]
 

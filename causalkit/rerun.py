@@ -211,3 +211,12 @@ def glue(name: str, value: float) -> None:
     value = value if isinstance(value, str) else float(f"{float(value):.6g}")
     metadata = {"scrapbook": {"name": name, "mime_prefix": prefix}}
     display({f"{prefix}text/plain": repr(value)}, raw=True, metadata=metadata)
+
+
+def remark(value: str | pd.DataFrame) -> None:
+    """Show a sentence or a table whose numbers differ between machines, such as seconds and trained scores.
+
+    It is shown as HTML, which the validation of stored outputs passes over.
+    """
+    shown = value.to_html() if isinstance(value, pd.DataFrame) else f"<p>{html.escape(value)}</p>"
+    display({"text/plain": "(differs between machines)", "text/html": shown}, raw=True)

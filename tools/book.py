@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from landing import draw
-from run_notebooks import ROOT, TEXTS, clean, execute, from_text
+from run_notebooks import COSTS, ROOT, TEXTS, clean, execute, from_text
 
 BUILD = ROOT / "_build"
 SOURCE = BUILD / "src"
@@ -31,9 +31,9 @@ def copy_pages() -> None:
 
 def run_notebooks(profile: str) -> None:
     """Execute each notebook whose text, or anything that it computes with, changed since it last ran."""
-    package = [*sorted((ROOT / "causalkit").rglob("*.py")), *sorted((ROOT / "book" / "results").glob("*"))]
+    inputs = [*(ROOT / "causalkit").rglob("*.py"), *(ROOT / "book" / "results").rglob("*.*")]
     state = hashlib.sha256(profile.encode())
-    for path in package:
+    for path in sorted(set(inputs) - {COSTS}):
         state.update(path.read_bytes())
     executed = BUILD / "executed" / profile
     executed.mkdir(parents=True, exist_ok=True)

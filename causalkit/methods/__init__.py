@@ -1,6 +1,7 @@
 """One file a method; this table names them for the command line and the conformance suite."""
 
 import difflib
+from collections.abc import Mapping
 from importlib import import_module
 
 from causalkit.methods.base import Method, Traits
@@ -12,21 +13,24 @@ _WHERE = {
 }
 
 
-class _Methods(dict):
+class _Methods(Mapping):
     """Name -> estimator class, each imported when it is first asked for."""
 
     def __getitem__(self, name):
-        module, attribute = super().__getitem__(name)
+        module, attribute = _WHERE[name]
         return getattr(import_module(module), attribute)
 
-    def values(self):
-        return [self[name] for name in self]
+    def __iter__(self):
+        return iter(_WHERE)
 
-    def items(self):
-        return [(name, self[name]) for name in self]
+    def __len__(self):
+        return len(_WHERE)
+
+    def __contains__(self, name):
+        return name in _WHERE
 
 
-METHODS = _Methods(_WHERE)
+METHODS = _Methods()
 
 
 def get(name: str) -> type[Method]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ class Traits:
     p_values: bool
 
 
-class Method(BaseEstimator):
+class Method(BaseEstimator, ABC):
     """Base of all methods: a scikit-learn style estimator of connectivity.
 
     A method sets `name` and `traits`, takes keyword-only hyperparameters, which its constructor stores
@@ -89,8 +90,9 @@ class Method(BaseEstimator):
         self.connectivity_ = connectivity
         return self
 
+    @abstractmethod
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
-        raise NotImplementedError(f"{type(self).__name__} must define _fit(recording)")
+        """Return the connectivity of a checked recording; may set `diagnostics_` and `training_`."""
 
     def _min_times(self) -> int:
         """Fewest time steps, all trials together, that the hyperparameters allow."""

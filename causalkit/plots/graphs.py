@@ -31,8 +31,8 @@ def network_graph(connectivity, cell_type=None, ax=None):
     connectivity : xarray.DataArray or array_like
         Signed weights or a boolean graph, shape (n_neurons, n_neurons): row target, column source.
     cell_type : array_like, optional
-        "excitatory" or "inhibitory" for each neuron; read from the signs of its outgoing edges by default.
-        Edges of a boolean graph without cell types are black arrows.
+        "excitatory" or "inhibitory" for each neuron, the color of its circle (and of its edges in a boolean
+        graph); read from the signs of its outgoing edges by default, black where these are mixed.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -52,9 +52,18 @@ def network_graph(connectivity, cell_type=None, ax=None):
         )
     n_neurons = len(weights)
     ax = ax if ax is not None else new_axes(4.6, 4.8)
-    if cell_type is None and weights.dtype != bool:
-        cell_type = np.where((weights < 0).any(axis=0), "inhibitory", "excitatory")
-    kinds = np.full(n_neurons, "unknown") if cell_type is None else np.asarray(cell_type, dtype=str)
+    signed = weights.dtype != bool
+    if cell_type is None:
+        negative, positive = (weights < 0).any(axis=0), (weights > 0).any(axis=0)
+        mixed = (negative & positive) | (not signed)  # estimates may break Dale's law
+        cell_type = np.where(mixed, "unknown", np.where(negative, "inhibitory", "excitatory"))
+    kinds = np.asarray(cell_type, dtype=str)
+
+    def edge_kind(source, target):
+        if not signed:
+            return kinds[source]
+        return "inhibitory" if weights[target, source] < 0 else "excitatory"
+
     angles = np.pi / 2 - 2 * np.pi * np.arange(n_neurons) / n_neurons
     position = {i: (np.cos(angle), np.sin(angle)) for i, angle in enumerate(angles)}
     node_size = float(np.clip(9000 / n_neurons, 120, 1100))
@@ -62,11 +71,11 @@ def network_graph(connectivity, cell_type=None, ax=None):
     graph.add_nodes_from(range(n_neurons))
     graph.add_edges_from((int(source), int(target)) for target, source in np.argwhere(weights))
     thin = float(np.clip(5 / max(graph.number_of_edges(), 1) ** 0.5, 0.2, 1))
-    for kind in sorted(set(kinds)):
+    for kind in sorted({edge_kind(*edge) for edge in graph.edges}):
         arrows = nx.draw_networkx_edges(
             graph,
             position,
-            [(source, target) for source, target in graph.edges if kinds[source] == kind],
+            [edge for edge in graph.edges if edge_kind(*edge) == kind],
             ax=ax,
             edge_color=CELL_COLORS.get(kind, BLACK),
             arrowstyle="|-|,widthA=0,widthB=0.4" if kind == "inhibitory" else "-|>",
@@ -93,7 +102,7 @@ def network_graph(connectivity, cell_type=None, ax=None):
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.margins(0.12)
-    handles = cell_handles(kinds, lw=2.5)
+    handles = cell_handles([edge_kind(*edge) for edge in graph.edges] or kinds, lw=2.5)
     if handles:
         for handle in handles:
             excites = handle.get_label() == "excitatory"

@@ -17,23 +17,29 @@
 # and looks at it closely enough to know what a connection does to the neuron that receives it.
 
 # %% tags=["parameters"]
-n_neurons: int = 5  # number of neurons, a multiple of 5: four in five excite, one inhibits
-connection_probability: float = 0.4  # chance that one neuron drives another
+n_neurons: int = 5  # number of neurons; one in five inhibits
+connection_probability: float = 0.4  # chance that one drives another
 n_steps: int = 5000  # steps of 1 ms
-random_state: int = 0  # seed of wiring, neuron parameters and input
+random_state: int = 0  # seed of wiring, neurons and input
 
 # %% tags=["hide-input"]
 import importlib.util
 import os
 
-if importlib.util.find_spec("causalkit") is None:  # Colab is handed this one file: fetch the rest
-    os.system("git clone -q --depth 1 https://github.com/causalkit/causalkit && pip install -q ./causalkit")
+if importlib.util.find_spec("causalkit") is None:
+    # Colab is handed this one file: fetch the rest.
+    os.system("git clone -q --depth 1 https://github.com/causalkit/causalkit")
+    os.system("pip install -q ./causalkit")
     os.chdir("causalkit/notebooks")
 
 from causalkit import rerun
 
 parameters = rerun.check_parameters(
-    "01_simulate", n_neurons=int, connection_probability=float, n_steps=int, random_state=int
+    "01_simulate",
+    n_neurons=int,
+    connection_probability=float,
+    n_steps=int,
+    random_state=int,
 )
 rerun.profile_banner()
 
@@ -60,11 +66,13 @@ recording = simulate.izhikevich(
     n_steps=n_steps,
     random_state=random_state,
 )
-print(f"{recording.sizes['time']} steps of {recording.attrs['dt_ms']:g} ms, {recording.sizes['neuron']} neurons")
-print(f"{int((recording.connectivity != 0).sum())} connections, {int(recording.spikes.sum()) // 100 * 100}+ spikes")
+print(dict(recording.sizes))
+print(f"{int((recording.connectivity != 0).sum())} connections")
+print(f"about {float(recording.spikes.mean()) * 1000:.0f} spikes a second and neuron")
 
 # %% mystnb={"image": {"alt": "Membrane potentials of the neurons over 300 ms: slow irregular climbs, each ended by a sharp spike that reaches the dashed threshold at 30 mV.", "width": "90%"}, "figure": {"caption": "The first 300 ms, clipped at the threshold as the methods will see them.", "name": "fig-voltages"}}
-plots.voltage_traces(recording.isel(neuron=slice(0, 5)).sel(time=slice(0, 300)))
+few = recording.isel(neuron=slice(0, 5))
+plots.voltage_traces(few.sel(time=slice(0, 300)))
 plt.show()
 
 # %% [markdown]
@@ -78,7 +86,7 @@ plots.network_graph(recording.connectivity)
 plt.show()
 
 # %%
-print(recording.connectivity.to_pandas().astype(int).iloc[:5, :5])
+recording.connectivity.to_pandas().astype(int).iloc[:5, :5]
 
 # %% [markdown]
 # ## What a connection does
@@ -90,27 +98,28 @@ print(recording.connectivity.to_pandas().astype(int).iloc[:5, :5])
 # %%
 voltage, spikes = recording.activity.values, recording.spikes.values
 rise = np.diff(voltage, axis=0)
-quiet = ~spikes[:-1] & ~spikes[1:]  # target fires neither before nor after the step
+quiet = ~spikes[:-1] & ~spikes[1:]  # the target itself does not fire
 
 
 def effect(target, source):
-    """Extra rise in mV of the target's voltage in the step after a spike of the source."""
+    """Extra rise of the target (mV) in the step after a spike of the source."""
     fired = spikes[:-1, source]
     with_spike = rise[fired & quiet[:, target], target]
     without_spike = rise[~fired & quiet[:, target], target]
     return with_spike.mean() - without_spike.mean()
 
 
-pairs = [(i, j) for i in range(n_neurons) for j in range(n_neurons) if i != j]
+pairs = np.argwhere(~np.eye(n_neurons, dtype=bool))
 effects = np.array([effect(i, j) for i, j in pairs])
-weights = np.array([recording.connectivity.values[i, j] for i, j in pairs])
+weights = recording.connectivity.values[*pairs.T]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Dots for all ordered pairs of neurons in three groups: inhibitory connections lie below zero, unconnected pairs around zero, excitatory connections above zero.", "width": "80%"}, "figure": {"caption": "Each dot is an ordered pair of neurons. The three groups hardly touch.", "name": "fig-effects"}}
 import seaborn as sns
 
 names = {-5: "inhibitory", 0: "none", 5: "excitatory"}
 with plt.rc_context(plots.style.STYLE):
-    ax = sns.stripplot(x=[names[int(w)] for w in weights], y=effects, order=names.values(), color=plots.style.BLUE, size=7)
+    groups = [names[int(weight)] for weight in weights]
+    ax = sns.stripplot(x=groups, y=effects, order=list(names.values()), size=7)
     ax.axhline(0, color="0.4", linestyle=":")
     ax.set(xlabel="connection from source to target", ylabel="extra rise after a spike (mV)")
 plt.show()
@@ -118,7 +127,8 @@ plt.show()
 # %%
 for weight, name in names.items():
     if (weights == weight).any():
-        print(f"{name:>10}: {np.median(effects[weights == weight]):+.0f} mV in the median")
+        median = np.median(effects[weights == weight])
+        print(f"{name:>10}: {median:+.0f} mV in the median")
 
 # %% [markdown]
 # A spike moves its targets by about 5 mV, which is what the equations say: the weight is 5 and the step 1 ms. With the
@@ -134,15 +144,15 @@ for weight, name in names.items():
 
 # %%
 grid = rerun.stored("simulated_grid.csv")
-print(grid.to_string(index=False))
+grid.set_index(["n_neurons", "connection_probability"])
 
 # %%
 difference = (grid.rate_hz - grid.published_hz).abs().max()
-print(f"largest difference to the published mean rates: {difference:.1f} Hz")
+print(f"largest difference of the mean rates: {difference:.1f} Hz")
 
 # %% [markdown]
-# The rates of single small networks range widely, because five neurons draw only five sets of parameters; the means agree.
-# With many neurons and many connections the network begins to drive itself, and rates rise.
+# Single small networks range widely, because five neurons draw only five sets of parameters; the means agree. With many
+# neurons and many connections the network begins to drive itself, and rates rise.
 #
 # The recording is stored for the chapters that follow.
 
@@ -155,8 +165,8 @@ rerun.finish()
 #
 # - A recording here is a table of voltages (time × neuron) that carries its own truth (target × source).
 # - A connection acts one step later, by about 5 mV, and is gone: a lag of one.
-# - Knowing that, a one-line comparison nearly separates connections from chance. A method for real data must work without
-#   knowing it.
+# - Knowing that, a one-line comparison nearly separates connections from chance. A method for real data must work
+#   without knowing it.
 #
 # ## What to vary
 #

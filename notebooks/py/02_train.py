@@ -16,29 +16,41 @@
 # the forecast has to be good first; that is what this chapter checks.
 
 # %% tags=["parameters"]
-profile: str = "smoke"  # name of this set of parameters, shown below
-n_neurons: int = 5  # number of neurons, a multiple of 5: four in five excite, one inhibits
-connection_probability: float = 0.4  # chance that one neuron drives another
+n_neurons: int = 5  # number of neurons; one in five inhibits
+connection_probability: float = 0.4  # chance that one drives another
 n_steps: int = 5000  # steps of 1 ms
 random_state: int = 0  # seed of the network; models are seeded from it too
-preset: str = "small"  # size of the network and its training: "small" (seconds) or "paper"
+preset: str = "small"  # "small" (seconds) or "paper" (its Table 2)
 n_seeds: int = 3  # models in the ensemble
-max_epochs: int | None = None  # passes over the training data at most; None takes the preset's
-device: str = "auto"  # "auto" takes a GPU where there is one; else "cpu" or "cuda"
+max_epochs: int = 10  # passes over the training data at most
 precision: str = "float32"  # or "bfloat16", mixed precision
+device: str = "auto"  # "auto" takes a GPU where there is one
 
 # %% tags=["hide-input"]
 import importlib.util
 import os
 
-if importlib.util.find_spec("causalkit") is None:  # Colab is handed this one file: fetch the rest
-    os.system("git clone -q --depth 1 https://github.com/causalkit/causalkit && pip install -q ./causalkit")
+if importlib.util.find_spec("causalkit") is None:
+    # Colab is handed this one file: fetch the rest.
+    os.system("git clone -q --depth 1 https://github.com/causalkit/causalkit")
+    os.system("pip install -q ./causalkit")
     os.chdir("causalkit/notebooks")
 
 from causalkit import rerun
 from causalkit.training import choose_device, device_name
 
-parameters = rerun.check_parameters()
+parameters = rerun.check_parameters(
+    "02_train",
+    n_neurons=int,
+    connection_probability=float,
+    n_steps=int,
+    random_state=int,
+    preset=str,
+    n_seeds=int,
+    max_epochs=int,
+    precision=str,
+    device=str,
+)
 rerun.profile_banner(seeds=n_seeds, device=device_name(choose_device(device)))
 
 # %% [markdown]
@@ -48,12 +60,15 @@ rerun.profile_banner(seeds=n_seeds, device=device_name(choose_device(device)))
 
 # %%
 import matplotlib.pyplot as plt
-import numpy as np
 
 from causalkit import Causalformer, metrics, plots, simulate
 
-world = {"n_neurons": n_neurons, "connection_probability": connection_probability,
-         "n_steps": n_steps, "random_state": random_state}  # fmt: skip
+world = {
+    "n_neurons": n_neurons,
+    "connection_probability": connection_probability,
+    "n_steps": n_steps,
+    "random_state": random_state,
+}
 recording = rerun.reuse("recording", simulate.izhikevich, **world)
 print(f"{recording.sizes['time']} steps, {recording.sizes['neuron']} neurons")
 
@@ -69,18 +84,20 @@ print(f"{recording.sizes['time']} steps, {recording.sizes['neuron']} neurons")
 # train side by side in one stacked program.
 
 # %%
-model = Causalformer(
-    preset=preset, n_seeds=n_seeds, max_epochs=max_epochs,
-    random_state=random_state, device=device, precision=precision,
-).fit(recording)  # fmt: skip
-network_size = sum(weights.numel() for weights in model.network_.parameters()) // n_seeds
-print(f"{n_seeds} transformers of {network_size:,} parameters")
+training = {
+    "preset": preset,
+    "n_seeds": n_seeds,
+    "max_epochs": max_epochs,
+    "random_state": random_state,
+}
+model = Causalformer(**training, device=device, precision=precision)
+model.fit(recording)
+size = sum(weights.numel() for weights in model.network_.parameters())
+print(f"{n_seeds} transformers of {size // n_seeds:,} parameters")
 
 # %% tags=["hide-input"]
-from IPython.display import Markdown, display
-
-trained = f"Trained on **{device_name(model.device_)}** in {model.connectivity_.attrs['seconds']:.0f} s."
-display({"text/html": f"<p>{trained.replace('**', '')}</p>", "text/plain": "Trained."}, raw=True)
+seconds = model.connectivity_.attrs["seconds"]
+rerun.remark(f"Trained in {seconds:.0f} s on {device_name(model.device_)}.")
 
 # %% [markdown]
 # ## Did it learn?
@@ -99,11 +116,11 @@ plt.show()
 # mean.
 
 # %%
-test_steps = slice(-len(recording.time) // 5 + 10, None)
-forecast = model.predict(recording).isel(time=test_steps)
-r2 = model.diagnostics_.ensemble_test_r2
-print(f"R² of the ensemble's forecast above .7 for every neuron: {bool((r2 > 0.7).all())}")
-print(f"better than its members' own on average: {bool(r2.mean() > model.diagnostics_.test_r2.mean())}")
+forecast = model.predict(recording).isel(time=slice(-900, None))
+ensemble_r2 = model.diagnostics_.ensemble_test_r2
+member_r2 = model.diagnostics_.test_r2
+print("ensemble above .7 for every neuron:", bool((ensemble_r2 > 0.7).all()))
+print("ensemble better than a member:", bool(ensemble_r2.mean() > member_r2.mean()))
 
 # %% mystnb={"image": {"alt": "True and forecast voltages of five neurons over 150 ms. The forecasts follow the slow climbs closely and most spikes.", "width": "90%"}, "figure": {"caption": "True and forecast voltage, each step forecast from the true steps before it (the paper's Figure 4a).", "name": "fig-forecast"}}
 shown = forecast.isel(time=slice(0, 150), neuron=slice(0, 5))
@@ -111,7 +128,7 @@ plots.forecast_traces(shown.activity, shown.prediction)
 plt.show()
 
 # %% mystnb={"image": {"alt": "Histogram of the R² of each model's forecast for each neuron.", "width": "80%"}, "figure": {"caption": "R² on the test part of every member for every neuron (the paper's Figure 4b shows it for its 1,600 models).", "name": "fig-r2"}}
-plots.r2_histogram(model.diagnostics_.test_r2.values.ravel(), what="model × neuron")
+plots.r2_histogram(member_r2.values.ravel(), what="model × neuron")
 plt.show()
 
 # %% [markdown]
@@ -122,10 +139,10 @@ plt.show()
 
 # %%
 auroc = metrics.auroc(recording.connectivity, model.connectivity_.score)
-print(f"AUROC above chance (.5): {auroc > 0.5}")
+rerun.save("attention", model.connectivity_, **world | training)
+rerun.remark(f"AUROC of this small run: {auroc:.2f}")
 rerun.glue("auroc_ensemble", auroc)
-rerun.glue("test_r2", float(r2.mean()))
-rerun.save("attention", model.connectivity_, **world, preset=preset, n_seeds=n_seeds, max_epochs=max_epochs)
+rerun.glue("test_r2", float(ensemble_r2.mean()))
 
 # %% [markdown]
 # ## Beside the paper
@@ -137,10 +154,13 @@ rerun.save("attention", model.connectivity_, **world, preset=preset, n_seeds=n_s
 # %%
 table = rerun.stored("causalformer_reference.csv").set_index("network")
 columns = {
-    "test_r2_mean_of_seeds": "R²", "test_r2_mean_of_seeds_of_paper": "R², paper",
-    "auroc_off_diagonal": "AUROC", "auroc_off_diagonal_of_paper": "AUROC, paper", "epochs_mean": "epochs",
-}  # fmt: skip
-print(table[list(columns)].rename(columns=columns).round(3).fillna("").to_string())
+    "test_r2_mean_of_seeds": "R²",
+    "test_r2_mean_of_seeds_of_paper": "R², paper",
+    "auroc_off_diagonal": "AUROC",
+    "auroc_off_diagonal_of_paper": "AUROC, paper",
+    "epochs_mean": "epochs",
+}
+table[list(columns)].rename(columns=columns).round(3)
 
 # %% [markdown]
 # ## What we learned
