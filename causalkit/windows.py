@@ -43,9 +43,14 @@ class Windows:
         Raises
         ------
         ValueError
-            If a neuron is constant in the rows that scale it.
+            If there are fewer than five windows, or a neuron is constant in the rows that scale it.
         """
         starts = window_starts(recording, context)
+        if len(starts) < 5:
+            raise ValueError(
+                f"the recording has {len(starts)} windows of {context} + 1 steps within a trial: training, "
+                "validation and test need five at least; use longer trials or a smaller context"
+            )
         values = recording["activity"].values.astype(np.float64)
         if scaling is None:
             train_rows = slice(0, int(starts[split(len(starts))[0].stop - 1]) + context + 1)

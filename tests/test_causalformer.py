@@ -264,6 +264,12 @@ def test_trials_are_not_crossed(spikers):
     assert all(trial[start] == trial[start + 4] for start in starts)
 
 
+def test_trials_shorter_than_a_window_are_refused(spikers):
+    short = spikers.assign(trial=("time", np.arange(300) // 4))
+    with pytest.raises(ValueError, match=r"has 0 windows of 4 \+ 1 steps within a trial"):
+        Causalformer(**TINY).fit(short)
+
+
 def test_saved_and_loaded_gives_the_same(spikers, fitted, tmp_path):
     folder = fitted.save(tmp_path / "model")
     loaded = Causalformer.load(folder, device="cpu")
