@@ -8,7 +8,7 @@ export CAUSALKIT_PROGRESS := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks test-book system-deps bench clean
+.PHONY: help book test notebooks test-book system-deps links bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*  ## ' Makefile | sed -E 's/:.*  ## /\t/' | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -37,8 +37,11 @@ system-deps:  ## install what test-book needs besides: Chromium (Debian or Ubunt
 test-book: $(INSTALLED)  ## open the built book in Chromium: links, images, search, phone width, accessibility
 	$(BIN)/python -m pytest -q -p no:cacheprovider -m browser tests/test_browser.py
 
+links: $(INSTALLED)  ## check that the addresses in the book still answer (needs the network)
+	$(BIN)/python tools/book.py --check-links
+
 bench: $(INSTALLED)  ## speed and memory against named baselines
-	@for file in $(filter-out %/published.py,$(wildcard benchmarks/*_speed.py)); do echo "$$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(wildcard benchmarks/*_speed.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove everything that was built (the .venv stays)
 	rm -rf _build results notebooks/results

@@ -1,10 +1,11 @@
-"""What a dry run tells: what is in a recording, and how long a method would take."""
+"""A first look: what is in a recording, what its spikes do, and how long a method would take on it."""
 
 import textwrap
 import warnings
 from time import perf_counter
 
 import numpy as np
+import xarray as xr
 from sklearn.base import clone
 
 from .recording import trial_slices
@@ -59,6 +60,45 @@ def spike_rates_hz(recording):
     above = activity >= _CROSSING_MV
     trials = [above[rows] for rows in trial_slices(recording)]
     return np.sum([(~rows[:-1] & rows[1:]).sum(axis=0) for rows in trials], axis=0) / seconds
+
+
+def spike_effects(recording):
+    """By how much more each target rises in the step after a spike of each source.
+
+    The plainest look at a connection: the mean rise of the target's activity from t to t + 1 when the source
+    fires at t, minus that when it does not. Steps in which the target itself fires, before or after, are left
+    out: its own spike and reset would drown everything else.
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+        With `activity` and `spikes (time, neuron)`.
+
+    Returns
+    -------
+    xarray.DataArray
+        (target, source), in the unit of the activity; NaN on the diagonal and for sources that never fire.
+
+    Raises
+    ------
+    ValueError
+        If the recording has no spikes.
+    """
+    if "spikes" not in recording:
+        raise ValueError("the recording has no spikes: effects are averaged over them; set recording['spikes']")
+    names = recording["neuron"].values
+    steps = np.concatenate([np.arange(rows.start, rows.stop - 1) for rows in trial_slices(recording)])
+    activity, spikes = recording["activity"].values.astype(float), recording["spikes"].values
+    rise, fired = activity[steps + 1] - activity[steps], spikes[steps].astype(float)
+    quiet = (~spikes[steps] & ~spikes[steps + 1]).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a source that never fires has no effect to average
+        after_spike = (quiet * rise).T @ fired / (quiet.T @ fired)  # (target, source)
+        otherwise = (quiet * rise).T @ (1 - fired) / (quiet.T @ (1 - fired))
+    effects = after_spike - otherwise
+    np.fill_diagonal(effects, np.nan)
+    return xr.DataArray(
+        effects, dims=("target", "source"), coords={"target": names, "source": names}, name="spike_effect"
+    )
 
 
 def estimate_seconds(method, recording):

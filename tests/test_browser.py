@@ -119,7 +119,7 @@ def test_a_reader_clicks_from_the_landing_page_to_every_chapter(open_page, site)
     for chapter in CHAPTERS:
         page.locator(f".bd-sidebar-primary a[href$='{Path(chapter).name}.html']").first.click()
         page.wait_for_url(f"**/{chapter}.html")
-        assert page.locator("h1").first.is_visible()
+        assert page.locator("article h1").first.is_visible()
         page.locator("a.navbar-brand").first.click()
         page.wait_for_url(f"**/{TOC['root']}.html")
     assert not page.problems

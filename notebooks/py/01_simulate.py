@@ -58,7 +58,7 @@ rerun.profile_banner()
 import matplotlib.pyplot as plt
 import numpy as np
 
-from causalkit import plots, simulate
+from causalkit import plots, simulate, summary
 
 recording = simulate.izhikevich(
     n_neurons=n_neurons,
@@ -96,22 +96,10 @@ recording.connectivity.to_pandas().astype(int).iloc[:5, :5]
 # fires are left out; its own reset would drown everything else.
 
 # %%
-voltage, spikes = recording.activity.values, recording.spikes.values
-rise = np.diff(voltage, axis=0)
-quiet = ~spikes[:-1] & ~spikes[1:]  # the target itself does not fire
-
-
-def effect(target, source):
-    """Extra rise of the target (mV) in the step after a spike of the source."""
-    fired = spikes[:-1, source]
-    with_spike = rise[fired & quiet[:, target], target]
-    without_spike = rise[~fired & quiet[:, target], target]
-    return with_spike.mean() - without_spike.mean()
-
-
-pairs = np.argwhere(~np.eye(n_neurons, dtype=bool))
-effects = np.array([effect(i, j) for i, j in pairs])
-weights = recording.connectivity.values[*pairs.T]
+effects = summary.spike_effects(recording).values  # mV, (target, source)
+off_diagonal = ~np.eye(n_neurons, dtype=bool)
+effects = effects[off_diagonal]
+weights = recording.connectivity.values[off_diagonal]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Dots for all ordered pairs of neurons in three groups: inhibitory connections lie below zero, unconnected pairs around zero, excitatory connections above zero.", "width": "80%"}, "figure": {"caption": "Each dot is an ordered pair of neurons. The three groups hardly touch.", "name": "fig-effects"}}
 import seaborn as sns
@@ -165,7 +153,7 @@ rerun.finish()
 #
 # - A recording here is a table of voltages (time × neuron) that carries its own truth (target × source).
 # - A connection acts one step later, by about 5 mV, and is gone: a lag of one.
-# - Knowing that, a one-line comparison nearly separates connections from chance. A method for real data must work
+# - Knowing that, averaging over spikes nearly separates connections from chance. A method for real data must work
 #   without knowing it.
 #
 # ## What to vary
