@@ -173,9 +173,25 @@ def as_recording(data: Any) -> xr.Dataset:
                 "each time step needs its trial; give it the single dimension 'time'"
             )
         trial_ids(recording["trial"].values)
+    _check_clock(recording)
     if "connectivity" in recording:
         recording = _with_truth_of(recording, names)
     return recording
+
+
+def _check_clock(recording: xr.Dataset) -> None:
+    """Refuse time stamps that are no numbers, or that jump within a trial: lags would mean different times."""
+    time, dt_ms = recording["time"].values, recording.attrs["dt_ms"]
+    if time.dtype.kind not in "iuf":
+        raise TypeError(f"time holds {time.dtype} values: lags and rates are given in ms; convert it to milliseconds "
+                        "as plain numbers")
+    for rows in trial_slices(recording):
+        steps = np.diff(time[rows].astype(float))
+        if len(steps) and np.abs(steps - dt_ms).max() > 0.01 * dt_ms:
+            raise ValueError(
+                f"time stamps are {steps.min():g} to {steps.max():g} ms apart but dt_ms is {dt_ms:g}: windows would "
+                "jump over gaps; mark the pieces with recording['trial'], or set dt_ms to the true step"
+            )
 
 
 def normalize(activity: Any, *, reference: slice | None = None) -> np.ndarray:

@@ -218,5 +218,5 @@ def remark(value: str | pd.DataFrame) -> None:
 
     It is shown as HTML, which the validation of stored outputs passes over.
     """
-    shown = value.to_html() if isinstance(value, pd.DataFrame) else f"<p>{html.escape(value)}</p>"
+    shown = value.to_html() if isinstance(value, pd.DataFrame) else f'<p class="ck-remark">{html.escape(value)}</p>'
     display({"text/plain": "(differs between machines)", "text/html": shown}, raw=True)

@@ -69,11 +69,13 @@ def choose_device(device: str = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"device={device!r} cannot be used here ({reason}): take 'auto', 'cpu' or 'cuda'"
         ) from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r} is not one that training was made for: take 'auto', 'cpu' or 'cuda'")
     return chosen
 
 
@@ -96,6 +98,7 @@ def train(
     checkpoint: str | Path | None = None,
     fingerprint: str = "",
     description: str = "training",
+    progress: bool = True,
 ) -> History:
     """Train every member of `model` in place and leave each with its best weights.
 
@@ -114,6 +117,10 @@ def train(
         Folder for the state after each epoch. If it holds the state of the same run, training goes on from there.
     fingerprint : str
         Names the run (hyperparameters and data); a checkpoint of another run is refused.
+    description : str
+        Of the progress bar.
+    progress : bool
+        False shows none.
 
     Returns
     -------
@@ -122,7 +129,7 @@ def train(
     Raises
     ------
     ValueError
-        If the checkpoint is of another run, or unreadable.
+        If the checkpoint is of another run, unreadable, or further on than `schedule` asks for.
     FloatingPointError
         If a loss is not finite.
     """
@@ -131,7 +138,7 @@ def train(
     if store:
         store.load(run)
     steps = -(-n_train // schedule.batch_size)
-    with progress_bar(schedule.max_epochs * steps, description, unit="step") as bar:
+    with progress_bar(schedule.max_epochs * steps, description, wanted=progress, unit="step") as bar:
         bar.update(run.epoch * steps)
         while run.active and run.epoch < schedule.max_epochs:
             train_loss = _train_epoch(run, loss, n_train, bar)
@@ -281,14 +288,21 @@ class _Checkpoint:
         try:
             index = json.loads(self.index.read_text())
             tensors = load_file(self.folder / index["tensors"], device=str(run.device))
+            same_run = (index["fingerprint"], index["seeds"]) == (self.fingerprint, run.seeds)
+            earlier, asked = index["schedule"], asdict(run.schedule)
         except Exception as error:
             raise ValueError(
                 f"checkpoint in {self.folder} cannot be read ({error}): delete the folder to train anew"
             ) from error
-        if index["fingerprint"] != self.fingerprint:
+        if not same_run or earlier | {"max_epochs": None} != asked | {"max_epochs": None}:
             raise ValueError(
                 f"checkpoint in {self.folder} belongs to a run with other data or hyperparameters: "
                 "give another folder, or delete this one to train anew"
+            )
+        if index["epoch"] > run.schedule.max_epochs:
+            raise ValueError(
+                f"checkpoint in {self.folder} is {index['epoch']} epochs on, and max_epochs={run.schedule.max_epochs} "
+                "asks for fewer: what it holds is not that model; give another folder, or raise max_epochs"
             )
         run.epoch, run.active, run.losses = index["epoch"], index["active"], index["losses"]
         run.best_loss, run.best_epoch = np.array(index["best_loss"]), np.array(index["best_epoch"])

@@ -7,7 +7,9 @@ import torch
 
 from causalkit.recording import split, window_starts
 
-__all__ = ["Windows"]
+__all__ = ["MIN_WINDOWS", "Scaling", "Windows"]
+
+MIN_WINDOWS = 10  # six to train on, two to validate, two to test
 
 
 @dataclass
@@ -18,54 +20,53 @@ class Windows:
     ----------
     activity : (n_times, n_neurons)
         Z-scored.
-    time_s : (n_times,)
-        Time of each row in seconds.
+    clock : (n_times,)
+        Time of each row as the networks are given it, see `Scaling`.
     starts : (n_windows,)
         First row of each window; none crosses a trial border.
     context : int
         History steps of a window.
-    scaling : (mean, sd), each (n_neurons,)
-        What the activity was scaled by.
+    scaling : Scaling
+        What activity and time were scaled by.
     train, validation, test : (n, )
         Indices of the windows of each part, 60, 20 and 20 % in the order of time.
     """
 
     activity: torch.Tensor
-    time_s: torch.Tensor
+    clock: torch.Tensor
     starts: torch.Tensor
     context: int
-    scaling: tuple[np.ndarray, np.ndarray]
+    scaling: "Scaling"
 
     @classmethod
     def cut(cls, recording, context, normalization, device, scaling=None) -> "Windows":
-        """Cut `recording`; `normalization` is "train" or "paper" (all rows), unless `scaling` is given.
+        """Cut `recording` to fit on it, or, given the `scaling` of an earlier fit, to forecast it.
 
         Raises
         ------
         ValueError
-            If there are fewer than five windows, or a neuron is constant in the rows that scale it.
+            If there are too few windows, values that are not finite, or a neuron that is constant in the rows
+            that scale it (`normalization` "train": the training part; "paper": all rows).
         """
         starts = window_starts(recording, context)
-        if len(starts) < 5:
+        fewest = 1 if scaling else MIN_WINDOWS
+        if len(starts) < fewest:
             raise ValueError(
-                f"the recording has {len(starts)} windows of {context} + 1 steps within a trial: training, "
-                "validation and test need five at least; use longer trials or a smaller context"
+                f"the recording has {len(starts)} windows of {context} + 1 steps within a trial, and {fewest} are "
+                "needed: there would be nothing to learn from or to forecast; use longer trials or a smaller context"
             )
         values = recording["activity"].values.astype(np.float64)
+        if not np.isfinite(values).all():
+            bad = recording["neuron"].values[~np.isfinite(values).all(0)].tolist()
+            raise ValueError(
+                f"activity has values that are not finite in neurons {bad}: forecasts would be NaN; interpolate them"
+            )
         if scaling is None:
-            train_rows = slice(0, int(starts[split(len(starts))[0].stop - 1]) + context + 1)
-            rows = values if normalization == "paper" else values[train_rows]
-            scaling = rows.mean(0), rows.std(0)
-            if not (scaling[1] > 0).all():
-                silent = recording["neuron"].values[scaling[1] == 0].tolist()
-                raise ValueError(
-                    f"neurons {silent} are constant in the training part (the first 60 % of the windows): they "
-                    "cannot be scaled to unit variance; drop them, or use normalization='paper'"
-                )
-        mean, sd = scaling
+            last_train = int(starts[split(len(starts))[0].stop - 1]) + context
+            scaling = Scaling.of(recording, slice(None) if normalization == "paper" else slice(0, last_train + 1))
         return cls(
-            torch.tensor((values - mean) / sd, dtype=torch.float32, device=device),
-            torch.tensor(recording["time"].values / 1000, dtype=torch.float32, device=device),
+            torch.tensor((values - scaling.mean) / scaling.sd, dtype=torch.float32, device=device),
+            torch.tensor(scaling.clock(recording["time"].values), dtype=torch.float32, device=device),
             torch.tensor(starts, device=device), context, scaling,
         )  # fmt: skip
 
@@ -78,11 +79,50 @@ class Windows:
     test = property(lambda self: self._part(2))
 
     def inputs(self, windows):
-        """History (S, B, N, L), its times (S, B, L) and the target's time (S, B, 1) of `windows` (S, B)."""
+        """History (S, B, N, L), its clock (S, B, L) and the target's (S, B, 1) for `windows` (S, B)."""
         rows = self.starts[windows][..., None] + torch.arange(self.context, device=self.starts.device)
         history = self.activity[rows].transpose(-2, -1).contiguous()  # (S, B, L, N) -> (S, B, N, L)
-        return history, self.time_s[rows], self.time_s[rows[..., -1:] + 1]
+        return history, self.clock[rows], self.clock[rows[..., -1:] + 1]
 
     def targets(self, windows):
         """The values to forecast, (S, B, N)."""
         return self.activity[self.starts[windows] + self.context]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What a recording was scaled by when it was fitted; applied to any later recording.
+
+    Attributes
+    ----------
+    mean, sd : (n_neurons,)
+        Of each neuron's activity.
+    origin_ms, unit_ms, end : float
+        The clock of the networks is (time - origin) / unit, held within 0 and `end`. The unit is 1,000 steps (a
+        second, in the paper), or a fifth of a recording longer than 5,000: a network's response to time is linear
+        and unbounded, so hours or absolute time stamps would drown the activity.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    origin_ms: float
+    unit_ms: float
+    end: float
+
+    @classmethod
+    def of(cls, recording, rows) -> "Scaling":
+        """The scaling of `recording` by the mean and standard deviation of the given rows."""
+        values = recording["activity"].values[rows].astype(np.float64)
+        mean, sd = values.mean(0), values.std(0)
+        if not (sd > 0).all():
+            silent = recording["neuron"].values[sd == 0].tolist()
+            raise ValueError(
+                f"neurons {silent} are constant in the training part (the first 60 % of the windows): they "
+                "cannot be scaled to unit variance; drop them, or use normalization='paper'"
+            )
+        time, dt_ms = recording["time"].values, float(recording.attrs["dt_ms"])
+        unit_ms = max(1000 * dt_ms, float(time[-1] - time[0]) / 5)
+        return cls(mean, sd, float(time[0]), unit_ms, float(time[-1] - time[0]) / unit_ms)
+
+    def clock(self, time_ms):
+        return np.clip((np.asarray(time_ms, dtype=np.float64) - self.origin_ms) / self.unit_ms, 0.0, self.end)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 SITE = ROOT / "_build" / "html"
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
-PAGES = [f"{name}.html" for name in [TOC["root"], *CHAPTERS, "search", "genindex"]]
+PAGES = [f"{name}.html" for name in [TOC["root"], *CHAPTERS, "search"]]
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
@@ -63,6 +63,7 @@ def open_page(browser, site):
         if (size, scheme) not in contexts:
             options = {"viewport": SIZES[size], "color_scheme": scheme, "has_touch": size == "phone"}
             contexts[size, scheme] = browser.new_context(**options)
+            contexts[size, scheme].set_default_timeout(120_000)  # milliseconds; CI machines can be slow
         page = contexts[size, scheme].new_page()
         page.problems = []
 

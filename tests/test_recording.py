@@ -316,3 +316,23 @@ def test_split_without_test_part():
 
 def test_public_names():
     assert {"from_array", "as_recording", "validate", "normalize", "window_starts", "split"} <= set(recording.__all__)
+
+
+# ---- the clock
+
+
+def test_time_stamps_that_jump_are_refused_unless_trials_say_so(rng):
+    whole = recording.from_array(rng.standard_normal((300, 3)))
+    pieces = whole.isel(time=np.r_[0:100, 200:300])
+    with pytest.raises(ValueError, match="time stamps are 1 to 101 ms apart but dt_ms is 1: .* mark the pieces"):
+        recording.as_recording(pieces)
+    recording.as_recording(pieces.assign(trial=("time", np.repeat([0, 1], 100))))
+    with pytest.raises(ValueError, match="or set dt_ms to the true step"):
+        recording.as_recording(whole.isel(time=slice(None, None, 2)))
+
+
+def test_dates_as_time_stamps_are_refused(rng):
+    whole = recording.from_array(rng.standard_normal((30, 3)))
+    dates = whole.assign_coords(time=np.datetime64("2026-01-01", "ms") + np.arange(30))
+    with pytest.raises(TypeError, match="time holds datetime64.* convert it to milliseconds"):
+        recording.as_recording(dates)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from landing import draw
+from landing import draw, summarize
 from run_notebooks import COSTS, ROOT, TEXTS, clean, execute, from_text
 
 BUILD = ROOT / "_build"
@@ -62,7 +62,8 @@ def main() -> None:
     SOURCE.mkdir(parents=True, exist_ok=True)
     copy_pages()
     run_notebooks(arguments.profile)
-    draw(SOURCE / "book" / "figures" / "landing.png")
+    draw(SOURCE / "book" / "generated" / "landing.png")
+    summarize(SOURCE / "book" / "generated" / "summary.csv")
     # A page that did not change would not repeat its warning: --all reads every page again.
     command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "--path-output", "../..", "--all", "-q"]
     command += ["--toc", "book/_toc.yml", "--keep-going"]

@@ -1,4 +1,4 @@
-"""Draw the figure of the landing page from the stored table of published results."""
+"""Figure and table of the landing page, made of the stored results."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import matplotlib
 import pandas as pd
 import seaborn as sns
 
-ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent.parent / "book" / "results"
 LINES = {
     "ensemble_off_diagonal": ("ten transformers,\naveraged", 0, "o"),
     "single_off_diagonal": ("one transformer", 0, "s"),
@@ -15,11 +15,11 @@ LINES = {
 
 
 def draw(path: Path) -> None:
-    """Write the figure: AUROC against network size, averaged over the connection probabilities."""
+    """Write the figure of published results: AUROC against network size, averaged over the connection probabilities."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    table = pd.read_csv(ROOT / "book" / "results" / "published_auroc.csv")
+    table = pd.read_csv(RESULTS / "published_auroc.csv")
     means = table.groupby("n_neurons").mean()
     palette = sns.color_palette("colorblind")
     with sns.axes_style("ticks"), plt.rc_context({"font.size": 13}):
@@ -40,3 +40,19 @@ def draw(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=200, bbox_inches="tight")
         plt.close(figure)
+
+
+def summarize(path: Path) -> None:
+    """Write the table that sets this package's stored runs beside the published ones, on the same networks."""
+    trained = pd.read_csv(RESULTS / "causalformer_reference.csv").dropna(subset="auroc_off_diagonal_of_paper")
+    linear = pd.read_csv(RESULTS / "mvgc_reference.csv")
+    linear = linear[linear.network.isin(trained.network)].groupby("method")  # rows must be comparable
+    rows = [("Ten transformers, averaged", trained, ""), ("One transformer (mean of the ten)", trained, "_single_mean")]
+    rows += [(f"{method[:4]}, order by {method[5:]}", table, "") for method, table in linear]
+    with path.open("w") as file:
+        file.write("method,networks,this package,published\n")
+        for name, table, suffix in rows:
+            column = f"auroc_off_diagonal{suffix}"
+            table = table.dropna(subset=[column, f"{column}_of_paper"])
+            here, published = table[column].mean(), table[f"{column}_of_paper"].mean()
+            file.write(f'"{name}",{len(table)},{here:.3f},{published:.3f}\n')

@@ -2,23 +2,23 @@
 
 import hashlib
 import json
+import numbers
 import time
-from pathlib import Path
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
 import xarray as xr
-from safetensors.torch import load_file, save_file
-from sklearn.exceptions import NotFittedError
 
 from causalkit import connectivity, readouts
 from causalkit.methods.base import Method, Traits
 from causalkit.methods.causalformer_network import CausalformerNetwork
+from causalkit.methods.stored import StoredNetwork
 from causalkit.metrics import r2
-from causalkit.nn import generators
 from causalkit.recording import as_recording
 from causalkit.training import Schedule, choose_device, train
-from causalkit.windows import Windows
+from causalkit.windows import MIN_WINDOWS, Windows
 
 __all__ = ["PRESETS", "Causalformer"]
 
@@ -45,7 +45,7 @@ _CHOICES = {
 }
 
 
-class Causalformer(Method):
+class Causalformer(StoredNetwork, Method):
     """Granger causality from a transformer's cross-attention (Lu et al. 2023, arXiv 2311.06928).
 
     An ensemble of encoder-decoder transformers is trained to forecast the next step of every neuron from
@@ -62,7 +62,8 @@ class Causalformer(Method):
     n_seeds : int, optional
         Members of the ensemble; member k is seeded with ``random_state + k``.
     random_state : int
-        First seed.
+        First seed. Neighboring values share members: ensembles that are to be independent need first seeds at
+        least `n_seeds` apart.
     context : int, optional
         History steps that a forecast sees.
     embedding_dim, feedforward_dim, head_dim, n_heads : int, optional
@@ -70,7 +71,8 @@ class Causalformer(Method):
     dropout_embedding, dropout_feedforward : float, optional
         Dropout probabilities.
     batch_size, learning_rate, weight_decay, max_epochs, patience : optional
-        Training, see `causalkit.training.Schedule`. ``max_epochs=0`` leaves the networks untrained, a control.
+        Training, see `causalkit.training.Schedule`. ``max_epochs=0`` leaves the networks as they were
+        initialized (batch statistics included), a control.
     normalization : {"train", "paper"}
         Rows whose mean and standard deviation scale the activity: the training rows, or all rows, test
         included, as the paper's program does.
@@ -148,10 +150,12 @@ class Causalformer(Method):
         values = self._hyperparameters()
         self.device_ = choose_device(self.device)
         data = Windows.cut(recording, values["context"], self.normalization, self.device_)
+        _warn_of_silence(recording, data)
         n_neurons = recording.sizes["neuron"]
         seeds = [int(self.random_state) + member for member in range(values["n_seeds"])]
         self.network_ = self._network(values, n_neurons).initialize(seeds).to(self.device_).eval()
         self.scaling_ = data.scaling
+        self._restore(values)
         history = train(
             self.network_, self._loss(data), n_train=len(data.train), n_validation=len(data.validation),
             seeds=seeds, schedule=self._schedule(values), checkpoint=self.checkpoint,
@@ -171,6 +175,11 @@ class Causalformer(Method):
 
     def _hyperparameters(self) -> dict:
         """The preset's values, overridden by those given; checked."""
+        seed = self.random_state
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+            raise ValueError(f"random_state={seed!r} must be a whole number from 0 on: results are repeated by it")
+        if not isinstance(self.leak_future, bool):
+            raise TypeError(f"leak_future={self.leak_future!r} must be True or False")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(choices)}")
@@ -180,8 +189,10 @@ class Causalformer(Method):
         }
         for name, value in values.items():
             whole = isinstance(PRESETS["paper"][name], int)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer) if whole else (int, float)):
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
                 raise TypeError(f"{name}={value!r} must be {'a whole' if whole else 'a'} number")
+            if not np.isfinite(value):
+                raise ValueError(f"{name}={value!r} must be finite")
             lowest = 0 if name in ("max_epochs", "weight_decay") or name.startswith("dropout") else None
             if value < 0 or (value == 0 and lowest is None):
                 raise ValueError(f"{name}={value!r} must be {'positive' if lowest is None else 'zero or more'}")
@@ -190,8 +201,7 @@ class Causalformer(Method):
         return values
 
     def _min_times(self):
-        # Five windows at least: three to train on, one to validate, one to test.
-        return self._hyperparameters()["context"] + 5
+        return self._hyperparameters()["context"] + MIN_WINDOWS
 
     def _what(self):
         return f"Causalformer with context={self._hyperparameters()['context']}"
@@ -211,22 +221,19 @@ class Causalformer(Method):
                      normalization=self.normalization, encoder_attention=self.encoder_attention,
                      leak_future=self.leak_future, precision=self.precision)  # fmt: skip
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
-        digest.update(recording["activity"].values.tobytes())
-        if "trial" in recording:
-            digest.update(recording["trial"].values.tobytes())
+        for name in ("activity", "time", "neuron", "trial"):
+            if name in recording:
+                digest.update(f"{name} {recording[name].shape}".encode())
+                digest.update("\n".join(recording["neuron"].values).encode() if name == "neuron" else
+                              recording[name].values.tobytes())  # fmt: skip
         return digest.hexdigest()
 
     def _loss(self, data):
         def mean_squared_error(network, windows):
-            prediction, _ = self._forward(network, data, windows)
+            prediction, _ = _forward(network, data, windows, self.leak_future)
             return (prediction.float() - data.targets(windows)).square().mean((1, 2))
 
         return mean_squared_error
-
-    def _forward(self, network, data, windows):
-        history, history_time, target_time = data.inputs(windows)
-        target = data.targets(windows)[..., None] if self.leak_future else None
-        return network(history, history_time, target_time, target)
 
     # ---- reading out
 
@@ -237,18 +244,25 @@ class Causalformer(Method):
         n_neurons = data.activity.shape[1]
         forecasts, total = [], 0.0
         for batch in windows.split(_evaluation_batch(n_models, n_neurons, data.context, network.decoder.n_heads)):
-            prediction, attention = self._forward(network, data, batch.expand(n_models, -1))
+            prediction, attention = _forward(network, data, batch.expand(n_models, -1), self.leaks_future_)
             forecasts.append(prediction.cpu())
-            total = total + attention.double().sum((1, 2)).cpu()  # over windows and heads: (seed, target, keys)
+            total = total + attention.sum((1, 2)).cpu().double()  # over windows and heads: (seed, target, keys)
         attention = readouts.by_lag((total / len(windows)).numpy(), n_neurons)
         return torch.cat(forecasts, dim=1).numpy(), attention
 
     def _score_forecasts(self, recording, data, forecasts, seeds):
         truth = data.targets(data.test[None]).cpu().numpy()[0]
+        varies = np.ptp(truth, axis=0) > 0
+
+        def score(forecast):  # NaN for a neuron that is silent in the test part: it has no variance to explain
+            scores = np.full(len(varies), np.nan)
+            scores[varies] = r2(truth[:, varies], forecast[:, varies])
+            return scores
+
         return xr.Dataset(
             {
-                "test_r2": (("seed", "neuron"), np.stack([r2(truth, member) for member in forecasts])),
-                "ensemble_test_r2": ("neuron", r2(truth, forecasts.mean(0))),
+                "test_r2": (("seed", "neuron"), np.stack([score(member) for member in forecasts])),
+                "ensemble_test_r2": ("neuron", score(forecasts.mean(0))),
             },
             coords={"seed": seeds, "neuron": recording["neuron"].values},
         )
@@ -278,11 +292,11 @@ class Causalformer(Method):
         recording = as_recording(recording)
         data = self._data(recording)
         forecasts, _ = self._evaluate(data, torch.arange(len(data.starts), device=self.device_))
-        mean, sd = self.scaling_
+        forecast = forecasts.mean(0) * self.scaling_.sd + self.scaling_.mean
         rows = data.starts.cpu().numpy() + data.context
         activity = recording["activity"].isel(time=rows)
         return xr.Dataset(
-            {"activity": activity, "prediction": activity.copy(data=forecasts.mean(0) * sd + mean)},
+            {"activity": activity, "prediction": activity.copy(data=forecast)},
             attrs=recording.attrs,
         )
 
@@ -303,19 +317,26 @@ class Causalformer(Method):
         """
         recording = as_recording(recording)
         data = self._data(recording)
-        windows = torch.as_tensor(windows, device=self.device_)
-        _, attention = self._forward(self.network_, data, windows.expand(self.network_.n_models, -1))
+        windows = np.atleast_1d(windows)
+        if windows.dtype.kind not in "iu" or windows.size == 0 or not (
+            0 <= windows.min() and windows.max() < len(data.starts)
+        ):
+            raise ValueError(
+                f"windows={windows.tolist()} are not windows of this recording: give whole numbers from 0 to "
+                f"{len(data.starts) - 1}"
+            )
+        batch = torch.tensor(windows, device=self.device_).expand(self.network_.n_models, -1)
+        _, attention = _forward(self.network_, data, batch, self.leaks_future_)
         neurons = recording["neuron"].values
         values = readouts.by_lag(attention.cpu().numpy(), len(neurons))
         return xr.DataArray(
             values, dims=("seed", "window", "head", "target", "source", "lag"),
-            coords={"window": windows.cpu().numpy(), "target": neurons, "source": neurons,
+            coords={"window": windows, "target": neurons, "source": neurons,
                     "lag": 1 + np.arange(data.context)},
         )  # fmt: skip
 
-    def _require_fit(self):
-        if not hasattr(self, "network_"):
-            raise NotFittedError("this Causalformer is not fitted yet: call fit(recording) first")
+    def _restore(self, values):
+        self.context_, self.leaks_future_ = values["context"], self.leak_future
 
     def _data(self, recording):
         self._require_fit()
@@ -325,65 +346,7 @@ class Causalformer(Method):
                 f"the recording's neurons {list(recording['neuron'].values)} are not those the network was "
                 f"trained on {list(known)}: each neuron has its own learned embedding; give the same neurons"
             )
-        context = self._hyperparameters()["context"]
-        return Windows.cut(recording, context, self.normalization, self.device_, self.scaling_)
-
-    def save(self, folder) -> Path:
-        """Store the fitted ensemble: weights in safetensors, everything else in JSON and netCDF.
-
-        Parameters
-        ----------
-        folder : path
-            Made if missing; an earlier model in it is replaced.
-        """
-        self._require_fit()
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        mean, sd = (values.tolist() for values in self.scaling_)
-        parameters = self.get_params() | {"checkpoint": None, "device": "auto"}
-        header = {"method": self.name, "version": self.algorithm_version, "parameters": parameters,
-                  "mean": mean, "sd": sd}  # fmt: skip
-        (folder / "model.json").unlink(missing_ok=True)  # written last: without it the folder holds no model
-        weights = {name: value.cpu().contiguous() for name, value in self.network_.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
-        for name in ("connectivity", "diagnostics", "training"):
-            connectivity.to_netcdf(getattr(self, f"{name}_"), folder / f"{name}.nc")
-        partial = folder / "model.json.part"
-        partial.write_text(json.dumps(header, default=int))
-        return partial.replace(folder / "model.json").parent
-
-    @classmethod
-    def load(cls, folder, device="auto") -> "Causalformer":
-        """Read an ensemble that `save` stored, ready to `predict` and to show its `attention`.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds no complete model, or one of another version.
-        """
-        folder = Path(folder)
-        try:
-            header = json.loads((folder / "model.json").read_text())
-            weights = load_file(folder / "model.safetensors")
-            parts = {name: xr.load_dataset(folder / f"{name}.nc", engine="h5netcdf")
-                     for name in ("connectivity", "diagnostics", "training")}  # fmt: skip
-        except Exception as error:
-            raise ValueError(f"{folder} holds no complete Causalformer ({error}): store one with save()") from error
-        if (header["method"], header["version"]) != (cls.name, cls.algorithm_version):
-            raise ValueError(
-                f"{folder} holds {header['method']} version {header['version']}, not {cls.name} version "
-                f"{cls.algorithm_version}: its weights mean something else; fit again with this causalkit"
-            )
-        model = cls(**header["parameters"])
-        model.device_ = choose_device(device)
-        n_neurons = parts["connectivity"].sizes["target"]
-        model.network_ = model._network(model._hyperparameters(), n_neurons)
-        model.network_.load_state_dict(weights)
-        model.network_.to(model.device_).eval()
-        model.scaling_ = np.array(header["mean"]), np.array(header["sd"])
-        for name, part in parts.items():
-            setattr(model, f"{name}_", part)
-        return model
+        return Windows.cut(recording, self.context_, self.normalization, self.device_, self.scaling_)
 
     def estimate_seconds(self, recording) -> float:
         """Seconds that `fit` will take: a few training steps timed here, times 30 epochs (or `max_epochs`, if fewer).
@@ -395,16 +358,33 @@ class Causalformer(Method):
         device = choose_device(self.device)
         data = Windows.cut(recording, values["context"], self.normalization, device)
         network = self._network(values, recording.sizes["neuron"]).initialize(range(values["n_seeds"])).to(device)
-        network.set_generators(generators(range(values["n_seeds"]), device)).train()
-        loss = self._loss(data)
-        windows = data.train[: values["batch_size"]].expand(values["n_seeds"], -1)
+        windows = min(3 * values["batch_size"], len(data.train))
+        schedule = replace(self._schedule(values), max_epochs=1)
         times = []
-        for _ in range(3):
+        for _ in range(2):  # the first run warms up
             start = time.perf_counter()
-            loss(network, windows).sum().backward()
+            train(network, self._loss(data), n_train=windows, n_validation=1, seeds=range(values["n_seeds"]),
+                  schedule=schedule, progress=False)  # fmt: skip
             times.append(time.perf_counter() - start)
-        n_steps = -(-len(data.train) // values["batch_size"])
-        return min(times) * n_steps * min(values["max_epochs"], 30) * 1.2  # validation and optimizer: a fifth
+        n_epochs = min(values["max_epochs"], 30)
+        return min(times) * len(data.train) / windows * n_epochs * 1.1  # validation: a tenth of the work
+
+
+def _forward(network, data, windows, leak_future):
+    """Forecasts and attention of `windows` (S, B)."""
+    target = data.targets(windows)[..., None] if leak_future else None
+    return network(*data.inputs(windows), target)
+
+
+def _warn_of_silence(recording, data):
+    """Say before the long training that some neurons' forecasts cannot be scored."""
+    silent = np.ptp(data.targets(data.test[None]).cpu().numpy()[0], axis=0) == 0
+    if silent.any():
+        warnings.warn(
+            f"neurons {recording['neuron'].values[silent].tolist()} do not change in the test part (the last 20 %): "
+            "their R² is NaN, and attention averaged there says little about them",
+            stacklevel=4,
+        )
 
 
 def _evaluation_batch(n_models, n_neurons, context, n_heads) -> int:
