@@ -121,10 +121,16 @@ def test_published_results_of_our_own_training():
     networks = table.loc[["N05_p0.4_net0", "N05_p0.6_net1", "N10_p0.4_net0"]]
     assert (networks["n_seeds"] == 10).all()
     assert (networks["algorithm_version"] == Causalformer.algorithm_version).all(), "run the benchmark again"
-    assert (networks["test_r2_ensemble"] >= 0.93).all()
-    for protocol in ("auroc_published_protocol", "auroc_off_diagonal"):
-        difference = networks[protocol] - networks[f"{protocol}_of_paper"]
-        assert abs(difference.mean()) <= 0.03
+    # On the ten-neuron network the authors' own models reach .922: the bound holds for the mean of the three.
+    assert networks["test_r2_mean_of_seeds"].mean() >= 0.93
+    assert (networks["test_r2_mean_of_seeds"] - networks["test_r2_mean_of_seeds_of_paper"]).abs().max() <= 0.01
+    difference = {
+        protocol: networks[protocol] - networks[f"{protocol}_of_paper"]
+        for protocol in ("auroc_published_protocol", "auroc_off_diagonal")
+    }
+    assert difference["auroc_published_protocol"].abs().mean() <= 0.03
+    # Off the diagonal of a five-neuron network one pair moves the AUROC by .01 to .02: only the mean is steady.
+    assert abs(difference["auroc_off_diagonal"].mean()) <= 0.03
 
 
 @pytest.mark.published_scale

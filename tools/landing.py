@@ -47,10 +47,10 @@ def summarize(path: Path) -> None:
     trained = pd.read_csv(RESULTS / "causalformer_reference.csv").dropna(subset="auroc_off_diagonal_of_paper")
     linear = pd.read_csv(RESULTS / "mvgc_reference.csv")
     linear = linear[linear.network.isin(trained.network)].groupby("method")  # rows must be comparable
-    rows = [("Ten transformers, averaged", trained, ""), ("One transformer (mean of the ten)", trained, "_single_mean")]
-    rows += [(f"{method[:4]}, order by {method[5:]}", table, "") for method, table in linear]
+    rows = [("Ten averaged transformers", trained, ""), ("One transformer", trained, "_single_mean")]
+    rows += [(f"{method[:4]}, {method[5:]}", table, "") for method, table in linear]
     with path.open("w") as file:
-        file.write("method,networks,this package,published\n")
+        file.write("method,networks,here,paper\n")
         for name, table, suffix in rows:
             column = f"auroc_off_diagonal{suffix}"
             table = table.dropna(subset=[column, f"{column}_of_paper"])

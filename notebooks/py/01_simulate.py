@@ -66,7 +66,7 @@ recording = simulate.izhikevich(
     n_steps=n_steps,
     random_state=random_state,
 )
-print(dict(recording.sizes))
+print(f"{recording.sizes['time']} steps, {recording.sizes['neuron']} neurons")
 print(f"{int((recording.connectivity != 0).sum())} connections")
 print(f"about {float(recording.spikes.mean()) * 1000:.0f} spikes a second and neuron")
 
