@@ -6,6 +6,8 @@ INSTALLED := .venv/.installed
 
 export CAUSALKIT_PROGRESS := 0
 export PYTHONDONTWRITEBYTECODE := 1
+# Threads that wait must not spin: on a shared machine that makes training many times slower.
+export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help book test notebooks test-book system-deps links bench clean

@@ -3,6 +3,7 @@
 import json
 import time
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -150,6 +151,31 @@ def test_a_neuron_that_is_active_at_the_border_only_is_refused():
         MVGC(order=2).fit(x)
 
 
+def test_means_of_trials_do_not_matter(recording):
+    means = np.random.default_rng(3).integers(-40, 40, (3, 4))
+    moved = recording.assign(activity=recording.activity + means[recording.trial.values])
+    one, other = MVGC(order=2).fit(recording), MVGC(order=2).fit(moved)
+    np.testing.assert_allclose(other.connectivity_.score, one.connectivity_.score, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(other.diagnostics_.r2, one.diagnostics_.r2, rtol=1e-4)
+
+
+def test_a_neuron_that_changes_between_trials_only_is_refused():
+    x = np.random.default_rng(0).standard_normal((200, 3))
+    x[:, 1] = np.repeat([0.3, 1.7], 100)
+    with pytest.raises(ValueError, match="'n1' is constant but for the first or last steps of its trials"):
+        MVGC(order=2).fit(from_array(x, trial=np.repeat([0, 1], 100)))
+
+
+def test_random_walks_are_told_to_be_differenced():
+    x = np.random.default_rng(0).standard_normal((1000, 3)).cumsum(axis=0)
+    with pytest.warns(UserWarning, match="nearly unstable.*p-values are too small.*differencing or detrending"):
+        fit = MVGC(order=1).fit(x)
+    assert 0.99 < fit.diagnostics_.spectral_radius < 1 and fit.diagnostics_.stable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MVGC(order=1).fit(np.diff(x, axis=0))
+
+
 def test_unstable_fits_warn_and_have_no_state_space_value():
     rng = np.random.default_rng(0)
     x = np.empty((400, 2))
@@ -174,6 +200,8 @@ def test_unstable_fits_warn_and_have_no_state_space_value():
         ({"estimator": "statespace"}, "estimator is 'statespace'.*did you mean 'state_space'"),
         ({"correction": "fdr"}, "correction is 'fdr'.*'bh'"),
         ({"alpha": 5}, "alpha is 5: .*between 0 and 1"),
+        ({"alpha": None}, "alpha is None: .*significant, a number between 0 and 1; give 0.05"),
+        ({"alpha": "0.05"}, "alpha is '0.05': .*between 0 and 1"),
     ],
 )
 def test_impossible_parameters_are_refused(parameters, message):

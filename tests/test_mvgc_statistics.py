@@ -1,5 +1,7 @@
 """MVGC's numbers against statsmodels, brute-force regressions, closed forms and uniform p-values."""
 
+import warnings
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -19,12 +21,28 @@ def recording():
     return three_trials()
 
 
+def design_by_trial(recording, order):
+    """The regression by hand with an intercept for each trial: dummies of all trials but the first come last."""
+    y, x = design(recording, order)
+    trial = recording.trial.values if "trial" in recording else np.zeros(recording.sizes["time"])
+    names, lengths = np.unique(trial, return_counts=True)
+    return y, np.hstack([x, np.repeat(np.eye(len(names))[:, 1:], lengths - order, axis=0)])
+
+
+def drifting(recording):
+    """The recording with trial means some standard deviations apart."""
+    if "trial" not in recording:
+        return recording
+    means = np.random.default_rng(9).normal(0, 10, (3, recording.sizes["neuron"]))
+    return recording.assign(activity=recording.activity + means[recording.trial.values].astype("float32"))
+
+
 @pytest.mark.parametrize("order", [1, 3])
 @pytest.mark.parametrize("several_trials", [False, True])
 def test_f_and_p_equal_those_of_nested_statsmodels_regressions(recording, order, several_trials):
-    recording = recording if several_trials else recording.drop_vars("trial")
+    recording = drifting(recording if several_trials else recording.drop_vars("trial"))
     c = MVGC(order=order).fit(recording).connectivity_
-    y, x = design(recording, order)
+    y, x = design_by_trial(recording, order)
     for i in range(4):
         full = sm.OLS(y[:, i], x).fit()
         for j in range(4):
@@ -46,20 +64,23 @@ def test_f_and_p_equal_those_of_nested_statsmodels_regressions(recording, order,
 
 @pytest.mark.parametrize("several_trials", [False, True])
 def test_diagnostics_equal_those_of_the_explicit_regression(recording, several_trials):
-    recording = recording if several_trials else recording.drop_vars("trial")
+    recording = drifting(recording if several_trials else recording.drop_vars("trial"))
     d = MVGC(order=2).fit(recording).diagnostics_
-    y, x = design(recording, 2)
+    y, x = design_by_trial(recording, 2)
+    n_trials = 3 if several_trials else 1
     fit = sm.OLS(y, x).fit()
     residuals = y - x @ fit.params
-    total = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    about_means = np.hstack([x[:, :1], x[:, 9:]])
+    centered = y - about_means @ np.linalg.lstsq(about_means, y, rcond=None)[0]
+    total = (centered**2).sum(axis=0)
     np.testing.assert_allclose(d.r2, 1 - (residuals**2).sum(axis=0) / total, rtol=1e-9)
-    a = fit.params[1:].reshape(2, 4, 4).transpose(2, 1, 0)  # (target, source, lag)
+    a = fit.params[1:9].reshape(2, 4, 4).transpose(2, 1, 0)  # (target, source, lag)
     np.testing.assert_allclose(d.coefficients, a, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(d.noise_covariance, residuals.T @ residuals / (len(y) - 9), rtol=1e-6)
-    assert (int(d.n_rows), int(d.residual_df)) == (len(y), len(y) - 9)
+    np.testing.assert_allclose(d.noise_covariance, residuals.T @ residuals / (len(y) - 8 - n_trials), rtol=1e-6)
+    assert (int(d.n_rows), int(d.residual_df)) == (len(y), len(y) - 8 - n_trials)
 
     scale = recording.activity.values.std(axis=0, dtype=float)
-    real, model = np.cov(y.T / scale[:, None]), np.cov((x @ fit.params).T / scale[:, None])
+    real, model = np.cov(centered.T / scale[:, None]), np.cov((centered - residuals).T / scale[:, None])
     expected = 1 - np.linalg.norm(real - model, 2) / np.linalg.norm(real, 2)
     np.testing.assert_allclose(d.consistency, expected, rtol=1e-6)
     if not several_trials:
@@ -74,7 +95,7 @@ def test_criteria_of_every_order_equal_their_formulas(recording):
     d = MVGC(order="bic", max_order=5).fit(recording).diagnostics_
     scale = recording.activity.values.std(axis=0, dtype=float)
     for order in range(1, 6):
-        y, x = design(recording, order)
+        y, x = design_by_trial(recording, order)
         residuals = (y - x @ np.linalg.lstsq(x, y, rcond=None)[0]) / scale
         deviance = len(y) * np.linalg.slogdet(residuals.T @ residuals / len(y))[1]
         k, m = order * 16, 600
@@ -97,11 +118,36 @@ def test_aicc_skips_orders_with_too_many_coefficients():
         MVGC(order="aicc", max_order=3).fit(x[:60])
 
 
+@pytest.mark.filterwarnings("ignore:the fitted VAR is")
 def test_orders_without_enough_rows_are_left_out():
     x = np.random.default_rng(0).standard_normal((50, 10))
-    d = MVGC(order="bic", max_order=8).fit(x).diagnostics_
+    with pytest.warns(UserWarning, match="aic chose order 3, the largest.*50 time steps.*too few.*record longer"):
+        d = MVGC(order="aic", max_order=8).fit(x).diagnostics_
     # order 3 needs 3 + 40 + 1 steps, order 4 needs 4 + 50 + 1
-    assert np.isfinite(d.bic[:3]).all() and np.isnan(d.bic[3:]).all()
+    assert np.isfinite(d.aic[:3]).all() and np.isnan(d.aic[3:]).all()
+    assert int(d.order) == 3 and d.at_max_order
+
+
+@pytest.mark.parametrize("order, at_max_order", [("aicc", True), (1, False)])
+def test_at_max_order_without_a_shortage_of_data_is_no_warning(order, at_max_order):
+    x = np.random.default_rng(0).standard_normal((400, 3))
+    for t in range(3, 400):
+        x[t] += 0.5 * x[t - 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        d = MVGC(order=order, max_order=3).fit(x).diagnostics_
+    assert bool(d.at_max_order) is at_max_order
+
+
+@pytest.mark.filterwarnings("ignore:the fitted VAR is")
+def test_every_trial_needs_a_step_for_its_intercept():
+    x = np.random.default_rng(0).standard_normal((40, 3))
+    trial = np.repeat(np.arange(8), 5)
+    # order 1 needs 8 + 3 + 8 + 3 steps, order 2 needs 16 + 6 + 8 + 3, order 3 needs 24 + 9 + 8 + 3
+    with pytest.warns(UserWarning, match="aic chose order 2"):
+        d = MVGC(order="aic", max_order=4).fit(from_array(x, trial=trial)).diagnostics_
+    assert np.isfinite(d.aic[:2]).all() and np.isnan(d.aic[2:]).all()
+    assert int(d.residual_df) == 40 - 16 - 6 - 8
 
 
 @pytest.mark.parametrize("b, c", [(0.3, 0.4), (-0.8, 1.0), (0.95, 3.0), (0.5, 0.0)])
@@ -205,6 +251,21 @@ def test_p_values_of_non_edges_are_uniform(n_trials):
         low, high = stats.binom(n_networks, level).interval(0.99)
         assert low <= np.sum(np.array(null) <= level) <= high
     assert np.median(true) < 1e-3
+
+
+def test_p_values_are_uniform_where_trial_means_differ():
+    """Independent white noise, means .7 apart: one pair a recording, recordings independent, exact bounds."""
+    rng = np.random.default_rng(11)
+    n_recordings, n_trials, n_times = 400, 10, 200
+    null, off_diagonal = [], ~np.eye(4, dtype=bool)
+    for _ in range(n_recordings):
+        x = rng.standard_normal((n_trials, n_times, 4)) + 0.7 * rng.standard_normal((n_trials, 1, 4))
+        trials = from_array(x.reshape(-1, 4), trial=np.repeat(np.arange(n_trials), n_times))
+        null.append(rng.choice(MVGC(order=2).fit(trials).connectivity_.p_value.values[off_diagonal]))
+    assert stats.ks_1samp(null, stats.uniform.cdf).statistic < stats.kstwo.isf(0.01, n_recordings)
+    for level in (0.01, 0.05, 0.5):
+        low, high = stats.binom(n_recordings, level).interval(0.99)
+        assert low <= np.sum(np.array(null) <= level) <= high
 
 
 @pytest.mark.parametrize("correction", ["bh", "by", "holm", "bonferroni", "none"])

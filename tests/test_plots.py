@@ -179,6 +179,31 @@ def test_connectivity_pair_rows_are_targets(chain):
     assert [t.get_text() for t in bars[0].get_xticklabels()] == ["inhibitory", "none", "excitatory"]
 
 
+def test_connectivity_pair_matches_neurons_by_name(chain):
+    score = chain.astype(float) ** 2 + np.arange(3)[:, None] * 0.1
+    turned = xr.Dataset({"score": score}).isel(target=[2, 0, 1], source=[1, 2, 0])
+    for truth in (chain, xr.Dataset({"connectivity": chain})):  # a recording, for example
+        truth_ax, estimate_ax = plots.connectivity_pair(truth, turned)
+        shown = score.where(~np.eye(3, dtype=bool))
+        np.testing.assert_array_equal(shown_matrix(estimate_ax), shown)
+        np.testing.assert_array_equal(shown_matrix(truth_ax), np.sign(chain).where(~np.eye(3, dtype=bool)))
+        assert [t.get_text() for t in estimate_ax.get_xticklabels()] == ["a", "b", "c"]
+        assert estimate_ax.get_title() == "estimate, AUROC 1.00\n(off diagonal)"
+    unnamed = chain.values
+    _, by_position = plots.connectivity_pair(unnamed, turned)
+    assert f"AUROC {metrics.auroc(unnamed, turned):.2f}" in by_position.get_title()
+    np.testing.assert_array_equal(
+        shown_matrix(by_position), np.where(np.eye(3), np.nan, turned.score.transpose("target", "source"))
+    )
+    with pytest.raises(ValueError, match="name different target neurons"):
+        plots.connectivity_pair(chain, turned.assign_coords(target=["a", "b", "x"]))
+
+
+def test_connectivity_pair_takes_a_recording(recording):
+    truth_ax, estimate_ax = plots.connectivity_pair(recording, np.abs(recording.connectivity))
+    assert truth_ax.get_title().startswith("truth") and "AUROC 1.00" in estimate_ax.get_title()
+
+
 def test_connectivity_pair_names_the_protocol_it_was_asked_for(chain):
     score = np.array([[9.0, 2, 1], [0, 9, 0.5], [1, 0, 9]])
     _, off = plots.connectivity_pair(chain, score)

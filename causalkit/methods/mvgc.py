@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import warnings
 
 import numpy as np
@@ -49,16 +50,18 @@ class MVGC(Method):
     ----------
     connectivity_ : xarray.Dataset (target, source)
         ``score`` F in nats; ``p_value`` of the F test of the nested regressions, with ``f_statistic`` on
-        (p, M - p n_neurons - 1) degrees of freedom; ``adjusted_p_value``; ``significant``; ``sign`` of the
+        (p, M - p n_neurons - n_trials) degrees of freedom; ``adjusted_p_value``; ``significant``; ``sign`` of the
         source's coefficients summed over lags; ``lag_score (target, source, lag)`` the log-ratio for leaving
         out that lag alone, in nats (small for two lags that can stand in for each other);
         ``self_score (target)`` the log-ratio for leaving out the neuron's own history.
     diagnostics_ : xarray.Dataset
-        ``order``; ``aic``, ``aicc``, ``bic`` by ``candidate_order``; ``at_max_order``; ``n_rows`` M;
+        ``order``; ``aic``, ``aicc``, ``bic`` by ``candidate_order``; ``at_max_order``, whether the criterion
+        chose the largest order that it could compare; ``n_rows`` M;
         ``residual_df``; ``spectral_radius`` and ``stable`` (radius < 1); ``durbin_watson (neuron)``, near 2
         where residuals are white; ``r2 (neuron)`` of the one-step forecast on the data it was fitted to;
         ``consistency``, the share of the data's covariance that the forecasts carry,
-        1 - |cov(residuals)| / |cov(data)| in the spectral norm, neurons z-scored;
+        1 - |cov(residuals)| / |cov(data)| in the spectral norm, neurons z-scored, both about the means of
+        the trials, as ``r2``;
         ``coefficients (target, source, lag)`` and ``noise_covariance (target, source)`` in the recording's
         units.
 
@@ -71,9 +74,12 @@ class MVGC(Method):
     Notes
     -----
     Neurons are z-scored over the whole recording before orders are compared, so no result depends on units or
-    offsets. Each regression has one intercept, shared by all trials. Histories never reach across the border
-    of two trials. p-values assume that the order is large enough and the noise white; they ignore that a
-    criterion chose the order.
+    offsets. Each trial has its own intercept: a mean that differs between trials predicts nothing, where one
+    shared intercept would let every neuron tell the trial and so forecast every other. Histories never reach
+    across the border of two trials. p-values assume that the order is large enough and the noise white; they
+    ignore that a criterion chose the order. They are too small where the activity drifts within a trial, that
+    is near a unit root (`fit` warns if ``spectral_radius`` > 1 - 10 / M), and for many short trials of slow
+    activity, whose means are estimated from few steps (a bias of about 1 / trial length in the coefficients).
 
     References
     ----------
@@ -164,9 +170,10 @@ class MVGC(Method):
                     f"{name} is {value!r}: a forecast needs a whole number of past steps, 1 or more"
                     + (f"; give that, or one of {list(CRITERIA)}" if name == "order" else "; give that")
                 )
-        if isinstance(self.alpha, str) or not 0 < self.alpha < 1:
+        if not isinstance(self.alpha, numbers.Real) or not 0 < self.alpha < 1:
             raise ValueError(
-                f"alpha is {self.alpha!r}: a level of error lies between 0 and 1; 0.05 is common"
+                f"alpha is {self.alpha!r}: it is the error level that decides which p-values are significant, a "
+                "number between 0 and 1; give 0.05, for example"
             )
 
     def _regress(self, trials: list[np.ndarray], neurons: list[str]) -> tuple[var.Regression, xr.Dataset]:
@@ -202,12 +209,22 @@ class MVGC(Method):
             {name: ("candidate_order", values) for name, values in table.items()},
             coords={"candidate_order": candidates},
         )
-        return var.regress(*best), criteria
+        fit = var.regress(*best, len(trials))
+        largest = candidates[np.isfinite(table[self.order])].max() if by_criterion else np.inf
+        if fit.order == largest < self.max_order:
+            warnings.warn(
+                f"{self.order} chose order {largest}, the largest that could be compared: {n_times} time steps are "
+                f"too few for larger orders with {n_neurons} neurons, so the fit may follow noise or lack lags; "
+                "record longer, keep fewer neurons, or fix a small order",
+                UserWarning,
+                stacklevel=4,  # the caller of fit
+            )
+        return fit, criteria.assign(at_max_order=fit.order == largest)
 
 
 def _fewest_times(order: int, n_neurons: int, n_trials: int) -> int:
-    # rows for the regressors, for the intercept and for a residual covariance of full rank
-    return order * n_trials + (order + 1) * n_neurons + 1
+    # the first rows of each trial, then rows for the regressors, the intercepts and residuals of full rank
+    return order * n_trials + order * n_neurons + n_trials + n_neurons
 
 
 def _check_lengths(trials: list[np.ndarray], candidates: np.ndarray, n_neurons: int) -> None:
@@ -237,13 +254,18 @@ def _diagnose(fit, criteria, trials, deviations, neurons) -> xr.Dataset:
             UserWarning,
             stacklevel=4,  # the caller of fit
         )
-    candidates = criteria.candidate_order.values
+    elif radius > 1 - 10 / fit.n_rows:
+        warnings.warn(
+            f"the fitted VAR is nearly unstable (spectral radius {radius:.4f}): neurons that merely drift seem to "
+            "forecast each other, so p-values are too small; remove drifts, e.g. by differencing or detrending",
+            UserWarning,
+            stacklevel=4,
+        )
     residual_sums, total = np.diag(fit.residual_sums), fit.total_sums
     squared_steps = var.squared_residual_steps(trials, fit.coefficients)
     coefficients = np.moveaxis(fit.coefficients, 0, -1) * (deviations[:, None] / deviations)[..., None]
     return criteria.assign(
         order=fit.order,
-        at_max_order=len(candidates) > 1 and fit.order == candidates[-1],
         n_rows=fit.n_rows,
         residual_df=fit.residual_df,
         spectral_radius=radius,

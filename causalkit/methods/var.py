@@ -2,7 +2,9 @@
 
 A VAR of order p predicts every neuron from the last p values of all neurons,
 
-    x(t) = c + A_1 x(t-1) + ... + A_p x(t-p) + e(t),    cov(e) = noise_covariance.
+    x(t) = c_k + A_1 x(t-1) + ... + A_p x(t-p) + e(t),    cov(e) = noise_covariance,
+
+with an intercept c_k for each trial k.
 
 Everything is computed from the lagged covariance matrix of the data; the design matrix, p times as large as
 the recording, is never built.
@@ -39,7 +41,7 @@ def lagged_covariance(trials: list[Array], products: Array, order: int) -> tuple
 
     The sample of order p starts at row p of every trial. Its sums follow exactly from `products` by adding or
     taking away the few rows at the borders, so all orders share one pass. Centering each column over its
-    sample is the same as an intercept in the regression.
+    trial's rows is the same as an intercept for each trial in the regression.
 
     Returns
     -------
@@ -48,18 +50,18 @@ def lagged_covariance(trials: list[Array], products: Array, order: int) -> tuple
     n_rows : int
     """
     n_neurons, n_lags = products.shape[1], order + 1
-    n_rows = sum(len(x) - order for x in trials)
+    n_rows = np.array([len(x) - order for x in trials])
     # (trial, neuron): the rows that enter and leave a sum when both of its lags grow by one
     entering = [np.stack([x[order - lag] for x in trials]) for lag in range(n_lags)]
     leaving = [np.stack([x[-max(lag, 1)] for x in trials]) for lag in range(n_lags)]
 
     moments = np.empty((n_lags, n_neurons, n_lags, n_neurons))
-    sums = np.empty((n_lags, n_neurons))
-    sums[0] = sum(x[order:].sum(axis=0) for x in trials)
+    sums = np.empty((n_lags, len(trials), n_neurons))
+    sums[0] = [x[order:].sum(axis=0) for x in trials]
     for lag in range(n_lags):
         moments[0, :, lag] = products[lag] - sum(x[lag:order].T @ x[: order - lag] for x in trials)
     for a in range(1, n_lags):
-        sums[a] = sums[a - 1] + (entering[a] - leaving[a]).sum(axis=0)
+        sums[a] = sums[a - 1] + entering[a] - leaving[a]
         for b in range(a, n_lags):
             moments[a, :, b] = moments[a - 1, :, b - 1]
             moments[a, :, b] += entering[a].T @ entering[b] - leaving[a].T @ leaving[b]
@@ -67,13 +69,14 @@ def lagged_covariance(trials: list[Array], products: Array, order: int) -> tuple
         for b in range(a):
             moments[a, :, b] = moments[b, :, a].T
     covariance = moments.reshape(n_lags * n_neurons, n_lags * n_neurons)
-    covariance -= np.outer(sums, sums) / n_rows
-    return covariance, n_rows
+    by_trial = sums.swapaxes(0, 1).reshape(len(trials), -1) / np.sqrt(n_rows)[:, None]
+    covariance -= by_trial.T @ by_trial
+    return covariance, int(n_rows.sum())
 
 
 @dataclass(frozen=True)
 class Regression:
-    """A VAR fitted by ordinary least squares with an intercept.
+    """A VAR fitted by ordinary least squares with an intercept for each trial.
 
     Attributes
     ----------
@@ -82,11 +85,13 @@ class Regression:
     residual_sums : array (n_neurons, n_neurons)
         Sums of products of the residuals.
     inverse_gram : array (order, n_neurons, order, n_neurons)
-        Inverse of the regressors' centered Gram matrix.
+        Inverse of the regressors' Gram matrix, centered trial by trial.
     total_sums : array (n_neurons, n_neurons)
-        Centered sums of products of the targets.
+        Sums of products of the targets, centered trial by trial.
     n_rows : int
         Regression rows M.
+    n_trials : int
+        Intercepts of one equation.
     """
 
     coefficients: Array
@@ -94,6 +99,7 @@ class Regression:
     inverse_gram: Array
     total_sums: Array
     n_rows: int
+    n_trials: int
 
     @property
     def order(self) -> int:
@@ -101,8 +107,8 @@ class Regression:
 
     @property
     def residual_df(self) -> int:
-        """Residual degrees of freedom of one equation: rows - order * n_neurons - 1."""
-        return self.n_rows - self.order * self.coefficients.shape[1] - 1
+        """Residual degrees of freedom of one equation: rows - order * n_neurons - n_trials."""
+        return self.n_rows - self.order * self.coefficients.shape[1] - self.n_trials
 
     @property
     def noise_covariance(self) -> Array:
@@ -118,8 +124,8 @@ def factorize(covariance: Array, neurons: list[str]) -> tuple[Array, Array]:
     Raises
     ------
     ValueError
-        If a neuron is constant but for the borders, or if a column is, to rounding, a linear combination of
-        the ones before it.
+        If a neuron is constant within trials but for their borders, or if a column is, to rounding, a linear
+        combination of the ones before it.
     """
     n_neurons = len(neurons)
     present_last = np.roll(np.arange(len(covariance)), -n_neurons)
@@ -127,8 +133,8 @@ def factorize(covariance: Array, neurons: list[str]) -> tuple[Array, Array]:
     if variances.min() <= 1e-12 * variances.max():
         neuron = neurons[int(variances.argmin()) % n_neurons]
         raise ValueError(
-            f"neuron {neuron!r} is constant but for the first or last steps: nothing can be regressed on it; "
-            f"drop it with recording.drop_sel(neuron=[{neuron!r}])"
+            f"neuron {neuron!r} is constant but for the first or last steps of its trials: nothing can be "
+            f"regressed on it; drop it with recording.drop_sel(neuron=[{neuron!r}])"
         )
     scale = np.sqrt(variances)
     correlation = covariance[np.ix_(present_last, present_last)] / np.outer(scale, scale)
@@ -169,7 +175,7 @@ def log_likelihood(factor: Array, scale: Array, n_neurons: int, n_rows: int) -> 
     return -n_rows * float(np.log(standard_deviations).sum())
 
 
-def regress(factor: Array, scale: Array, n_neurons: int, n_rows: int) -> Regression:
+def regress(factor: Array, scale: Array, n_neurons: int, n_rows: int, n_trials: int) -> Regression:
     """Coefficients, residuals and inverse Gram matrix from the output of `factorize`."""
     n_regressors = len(factor) - n_neurons
     order = n_regressors // n_neurons
@@ -186,6 +192,7 @@ def regress(factor: Array, scale: Array, n_neurons: int, n_rows: int) -> Regress
         inverse_gram=inverse_gram.reshape(order, n_neurons, order, n_neurons),
         total_sums=present_factor @ present_factor.T,
         n_rows=n_rows,
+        n_trials=n_trials,
     )
 
 

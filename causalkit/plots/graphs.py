@@ -142,10 +142,12 @@ def connectivity_pair(truth, estimate, axes=None, *, protocol="off_diagonal"):
 
     Parameters
     ----------
-    truth : xarray.DataArray or array_like
-        Signed or binary wiring, shape (n_neurons, n_neurons): row target, column source.
+    truth : xarray.Dataset, xarray.DataArray or array_like
+        Signed or binary wiring, shape (n_neurons, n_neurons): row target, column source; or a recording with
+        a known `connectivity`.
     estimate : xarray.Dataset, xarray.DataArray or array_like
-        A connectivity or its score, same shape. The diagonal is drawn gray.
+        A connectivity or its score, same shape. The diagonal is drawn gray. Drawn in the truth's order of
+        neurons where both have names.
     axes : array_like of two matplotlib.axes.Axes, optional
     protocol : {"off_diagonal", "published"}
         Of the AUROC; see `causalkit.metrics.auroc`.
@@ -154,12 +156,21 @@ def connectivity_pair(truth, estimate, axes=None, *, protocol="off_diagonal"):
     -------
     numpy.ndarray of matplotlib.axes.Axes
         The truth's and the estimate's.
+
+    Raises
+    ------
+    ValueError
+        As `causalkit.metrics.auroc`.
     """
+    area = metrics.auroc(truth, estimate, protocol=protocol)
     axes = np.ravel(axes) if axes is not None else _square_panels(2, height=4)
-    weights, names = _square(truth)
-    _wiring_map(axes[0], weights, names)
+    truth = truth["connectivity"] if isinstance(truth, xr.Dataset) else truth
+    estimate = estimate["score"] if isinstance(estimate, xr.Dataset) else estimate
+    if isinstance(truth, xr.DataArray) and isinstance(estimate, xr.DataArray):
+        shared = set(truth.coords) & set(estimate.coords) & set(metrics.EDGE)
+        estimate = estimate.sel({dim: truth[dim].values for dim in shared})
+    _wiring_map(axes[0], *_square(truth))
     score, names = _square(estimate)
-    area = metrics.auroc(weights, score, protocol=protocol)
     _score_map(axes[1], score, names, f"estimate, AUROC {area:.2f}\n({protocol.replace('_', ' ')})")
     return axes
 
