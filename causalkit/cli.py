@@ -83,10 +83,12 @@ def _infer(arguments):
 
 def _report_dry_run(method, recording, path):
     from .recording import validate
-    from .summary import describe, estimate_seconds
+    from .summary import describe, estimate_seconds, looks_like_spikes
 
     print(path)
     print(describe(recording))
+    if recording.encoding.get("kind_assumed") and looks_like_spikes(recording):
+        print("hint        these look like spikes: pass --kind spikes")
     kind, kinds = recording.attrs["kind"], method.traits.input_kinds
     if kind not in kinds:
         raise ValueError(f"{method.name} reads recordings of kind {', '.join(kinds)}, this one is {kind}")

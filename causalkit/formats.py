@@ -10,7 +10,9 @@ import zipfile
 import numpy as np
 import xarray as xr
 
-from .tables import is_time, read_table, split_time, time_unit
+from .recording import trial_slices
+from .tables import is_time, read_table, refuse_clocks, split_time, time_unit
+from .validation import CLOCK_TOLERANCE
 
 _ACTIVITY = ("activity", "v", "x", "data")
 _FOLDER = {
@@ -19,7 +21,11 @@ _FOLDER = {
     "connectivity": "connectivity",
     "params_abcd": "params",
 }
-_UNITS = {"ms": "ms", "milliseconds": "ms", "s": "s", "seconds": "s"}
+_MS = {  # of each unit of time
+    "ns": 1e-6, "nanosecond": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "microsecond": 1e-3,
+    "ms": 1.0, "msec": 1.0, "millisecond": 1.0, "s": 1e3, "sec": 1e3, "second": 1e3,
+    "min": 6e4, "minute": 6e4, "h": 3.6e6, "hour": 3.6e6, "day": 8.64e7,
+}  # fmt: skip
 
 
 def read_npz(path):
@@ -44,8 +50,7 @@ def read_npz(path):
         found["trial"] = np.repeat(np.arange(len(data)), data.shape[1])
         data = data.reshape(-1, data.shape[2])  # (n_trials * n_times, n_neurons)
     found["simulated" if key == "v" else "data"] = data
-    found["attributes"] = json.loads(str(arrays["attributes"])) if "attributes" in arrays else {}
-    found["attributes"] |= {name: arrays[name].item() for name in ("dt_ms", "kind") if name in arrays}
+    found["attributes"] = _attributes(path, arrays)
     found["neurons"] = next((arrays[k] for k in ("neuron", "neurons", "names") if k in arrays), None)
     truth = next((arrays[k] for k in ("connectivity", "adj") if k in arrays), None)
     found["connectivity"] = None if np.ndim(truth) == 3 else truth  # one wiring a trial is not one truth
@@ -60,8 +65,10 @@ def read_npz(path):
 def read_csv(path):
     names, values = read_table(path)
     if names is None:
+        refuse_clocks(names, values, path)
         return {"data": values}
     names, values, time, unit, trial = split_time(names, values, path)
+    refuse_clocks(names, values, path)
     return {"data": values, "neurons": names, "time": time, "unit": unit, "trial": trial}
 
 
@@ -100,10 +107,11 @@ def read_netcdf(path):
             f"{path} has no activity (time, neuron) but {held}: a recording needs that variable; a file of "
             "scores (target, source) is a result, not a recording"
         )
-    found = {"dataset": dataset.transpose("time", "neuron", ...), "attributes": dict(dataset.attrs)}
+    attributes = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in dataset.attrs.items()}
+    found = {"dataset": dataset.transpose("time", "neuron", ...), "attributes": attributes}
     if "time" in dataset.coords:
         unit = dataset["time"].attrs.get("units", "ms" if "dt_ms" in dataset.attrs else None)
-        found |= {"time": dataset["time"].values, "unit": _UNITS.get(unit)}
+        found |= {"time": dataset["time"].values, "unit": _unit(path, unit)}
     if "trial" in dataset.variables:
         found["trial"] = dataset["trial"].values
     return found
@@ -137,19 +145,32 @@ def time_step(path, asked, stored, time, unit, trial, n_times):
     asked, stored : float or None
         In ms: from the caller and from the file's attributes.
     time : array or None, shape (n_times,)
-    unit : {"ms", "s", None}
+    unit : a key of `_MS`, or None
     trial : array or None, shape (n_times,)
         Times may start anew with a trial.
+
+    Returns
+    -------
+    dt_ms : float
+        As asked for or stored if the times agree exactly, their mean step if they agree but for rounding.
+    time : ndarray, shape (n_times,)
+        In ms, evenly spaced in each trial.
     """
+    if trial is not None and (np.shape(trial) != (n_times,) or np.asarray(trial).dtype.kind not in "biu"):
+        raise ValueError(
+            f"{path}: trial has shape {np.shape(trial)} and type {np.asarray(trial).dtype}: give a whole number for "
+            f"each of {n_times} rows"
+        )
     known = {"dt_ms as asked for": asked, "dt_ms in the file": stored}
-    if time is not None and n_times > 1:
+    known = {name: _milliseconds(path, name, value) for name, value in known.items() if value is not None}
+    if time is not None:
         if np.shape(time) != (n_times,) or np.asarray(time).dtype.kind not in "fiu":
             raise ValueError(f"{path}: time has shape {np.shape(time)}: give a number for each of {n_times} rows")
         time = np.asarray(time, dtype=float)
         rows = np.arange(n_times - 1) if trial is None else np.flatnonzero(np.diff(trial) == 0)
         steps = np.diff(time)[rows]
         step = float(np.median(steps)) if len(steps) else np.nan
-        uneven = np.flatnonzero(~(np.abs(steps - step) <= 0.05 * step))  # stored times are often rounded
+        uneven = np.flatnonzero(~(np.abs(steps - step) <= CLOCK_TOLERANCE * step))
         if len(uneven):
             raise ValueError(
                 f"{path}: time steps are uneven: {steps[uneven[0]]:g} after data row {rows[uneven[0]] + 1}, "
@@ -160,12 +181,11 @@ def time_step(path, asked, stored, time, unit, trial, n_times):
             raise ValueError(
                 f"{path}: the time step is {step:g}, and 'time' does not say of what: call it time_ms or time_s"
             )
-        in_seconds = unit is None and asked is not None and np.isclose(asked, 1000 * step, rtol=0.05)
-        scale = 1000.0 if unit == "s" or in_seconds else 1.0
-        time = np.round(time * scale, 6)
+        in_seconds = unit is None and asked is not None and np.isclose(float(asked), 1000 * step, rtol=CLOCK_TOLERANCE)
+        scale = _MS["s" if in_seconds else unit or "ms"]
+        time = time * scale
         if len(steps):
             known["the step of the times"] = float(f"{steps.mean() * scale:.9g}")
-    known = {name: float(value) for name, value in known.items() if value is not None}
     if not known:
         raise ValueError(
             f"{path} does not tell the time step: pass --dt-ms (dt_ms= in Python), the time between two rows "
@@ -173,12 +193,47 @@ def time_step(path, asked, stored, time, unit, trial, n_times):
         )
     (first, dt_ms), *others = known.items()
     for other, value in others:
-        if not np.isclose(value, dt_ms, rtol=0.05):
+        if not np.isclose(value, dt_ms, rtol=CLOCK_TOLERANCE):
             raise ValueError(
                 f"{path}: {first} is {dt_ms:g} ms but {other} is {value:g} ms: lags and rates depend on it; "
                 "correct one of them"
             )
-    return dt_ms, np.arange(n_times) * dt_ms if time is None else time
+    if time is None:
+        return dt_ms, np.arange(n_times) * dt_ms
+    *_, step = known.values()
+    dt_ms = dt_ms if np.isclose(step, dt_ms, rtol=1e-6) else step
+    for rows in trial_slices(np.zeros(n_times) if trial is None else trial):
+        time[rows] = np.round(time[rows.start] + np.arange(rows.stop - rows.start) * dt_ms, 6)
+    return dt_ms, time
+
+
+def _milliseconds(path, name, value):
+    try:
+        return float(np.asarray(value).item())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {name} is {value!r}: give one number of milliseconds, such as 1.0") from error
+
+
+def _attributes(path, arrays):
+    try:
+        attributes = dict(json.loads(str(arrays["attributes"])) if "attributes" in arrays else {})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: 'attributes' is not a JSON object: write it with json.dumps of a dict, or leave it out"
+        ) from error
+    values = {name: arrays[name] for name in ("dt_ms", "kind") if name in arrays}
+    return attributes | {name: v.item() if v.size == 1 else v.tolist() for name, v in values.items()}
+
+
+def _unit(path, unit):
+    """Return the key in `_MS` of a unit of netCDF, which may be a plural and say since when; None of None."""
+    if unit is None:
+        return None
+    name = str(unit).split(" since ")[0].strip()
+    known = next((key for key in (name, name.lower(), name.lower().removesuffix("s")) if key in _MS), None)
+    if known is None:
+        raise ValueError(f"{path}: time has the units {unit!r}: convert it, and call them ms, s, us or min")
+    return known
 
 
 def _load_archive(path):

@@ -12,7 +12,7 @@ import pandas as pd
 from . import connectivity, formats
 from .recording import as_recording, from_array
 from .simulate.izhikevich import SPIKE_THRESHOLD_MV
-from .tables import is_time
+from .tables import is_clock
 from .validation import short
 
 _READERS = {
@@ -35,9 +35,10 @@ def read(path, *, dt_ms=None, kind=None, neurons=None, start=None, stop=None):
         `voltage_mv`; `connectivity` or `adj` (target, source); `cell_type`; `params_abcd` (n_neurons, 4).
     ``.csv``, ``.tsv``, ``.txt``
         One row a time step, one column a neuron; see `causalkit.tables.read_table`. Optional columns:
-        `time_ms`, `time_s` or `time` (ms), and `trial` (whole numbers).
+        `time_ms`, `time_s` or `time` (ms), and `trial` (whole numbers). Other counts of time or rows are refused.
     ``.nc``
-        netCDF with `activity` (time, neuron), such as `write_recording` or ``recording.to_netcdf`` makes.
+        netCDF with `activity` (time, neuron), such as `write_recording` or ``recording.to_netcdf`` makes; units of
+        `time` (ms, s, us, min, "seconds since …") are converted.
     a folder
         One simulated network as the authors of arXiv 2311.06928 publish it: `v_alltimes.txt`, one row a
         neuron, one column a time step, in mV; optionally `firings.txt` (time step and neuron, from 1),
@@ -46,6 +47,8 @@ def read(path, *, dt_ms=None, kind=None, neurons=None, start=None, stop=None):
     The authors' folders, and `v` in an ``.npz``, hold the voltage as simulated, where spikes overshoot by up
     to 1,000 mV. As from the simulator, that becomes `voltage_mv`, and `activity` is the same clipped at 30 mV
     (unless another `kind` is given). Nothing else is clipped, scaled or filled in: missing values stay NaN.
+
+    Times that are even but for rounding (to 5 % of a step) are put on the even grid they were rounded from.
 
     Parameters
     ----------
@@ -80,8 +83,11 @@ def read(path, *, dt_ms=None, kind=None, neurons=None, start=None, stop=None):
             f"{path}: recordings are read from {', '.join(_READERS)} or a folder with v_alltimes.txt, not "
             f"from {path.suffix or 'files without suffix'}: convert it, or rename it if it is one of these"
         )
-    recording = _as_found(reader(path), path, dt_ms, kind)
-    return _select(recording, neurons, start, stop)
+    found = reader(path)
+    recording = _select(_as_found(found, path, dt_ms, kind), neurons, start, stop)
+    # For the one who reads it to tell, not to be written with it as an attribute would be.
+    recording.encoding["kind_assumed"] = kind is None and "kind" not in found.get("attributes", {})
+    return recording
 
 
 def write_recording(recording, path):
@@ -230,7 +236,7 @@ def _select(recording, neurons, start, stop):
 
 def _to_table(recording):
     names = recording["neuron"].values.tolist()
-    taken = [n for n in names if is_time(n) or n.lower() == "trial" or n != " ".join(n.split()) or not n]
+    taken = [n for n in names if is_clock(n) or n.lower() == "trial" or n != " ".join(n.split()) or not n]
     if taken:
         raise ValueError(
             f"neurons {short(taken)} cannot be columns of a CSV file, they would be read as something else: "

@@ -15,7 +15,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .validation import neuron_names, numbers, of_length, of_shape, short, time_step, trial_ids, validate
+from .validation import (
+    CLOCK_TOLERANCE,
+    check_kind,
+    neuron_names,
+    numbers,
+    of_length,
+    of_shape,
+    short,
+    single_precision,
+    time_step,
+    trial_ids,
+    validate,
+)
 
 __all__ = [
     "CELL_TYPES", "KINDS", "as_recording", "from_array", "normalize", "split", "trial_slices", "validate",
@@ -75,7 +87,8 @@ def from_array(
     TypeError
         Text, objects or complex numbers where real numbers are needed.
     ValueError
-        A wrong number of dimensions, a wrong length, repeated names, an unknown kind, an impossible step.
+        A wrong number of dimensions, a wrong length, repeated names, an unknown kind, an impossible step, negative
+        values of kind "spikes", values so far from zero that float32 would lose how they change.
     """
     values, columns, seconds = _unpack(data)
     values = numbers(values, "activity")
@@ -94,12 +107,13 @@ def from_array(
         raise ValueError(
             f"kind is {kind!r}: methods choose by it how to read the numbers; use one of {list(KINDS)}"
         )
+    check_kind(kind, values)
     names = neuron_names(neurons if neurons is not None else columns, n_neurons)
     trial = None if trial is None else of_length(trial, n_times, "trial", "time step")
     dt_ms = time_step(dt_ms, seconds, trial)
 
     recording = xr.Dataset(
-        {"activity": (("time", "neuron"), np.ascontiguousarray(values, dtype=np.float32))},
+        {"activity": (("time", "neuron"), single_precision(values, names))},
         coords={"time": np.arange(n_times) * dt_ms, "neuron": names},
         attrs={"kind": kind, "dt_ms": dt_ms},
     )
@@ -150,14 +164,26 @@ def as_recording(data: Any) -> xr.Dataset:
         )
     numbers(activity.values, "activity")
     recording = data.copy(deep=False)
-    recording["activity"] = activity.transpose("time", "neuron").astype(np.float32, order="C", copy=False)
     names = neuron_names(data["neuron"].values if "neuron" in data.coords else None, activity.sizes["neuron"])
+    activity = activity.transpose("time", "neuron")
+    recording["activity"] = activity.copy(data=single_precision(activity.values, names))
+    for name in {"spikes", "voltage_mv"} & set(data.data_vars):
+        if set(data[name].dims) != {"time", "neuron"}:
+            raise ValueError(
+                f"{name} has the dimensions {tuple(map(str, data[name].dims))} instead of ('time', 'neuron'): it "
+                "belongs to activity step by step; rename them with dataset.rename(...), or drop the variable"
+            )
+        numbers(data[name].values, name)
+        recording[name] = data[name].transpose("time", "neuron")
+    if "spikes" in recording:
+        recording["spikes"] = recording["spikes"].astype(bool, copy=False)
     recording = recording.assign_coords(neuron=names)
     if recording.attrs.get("kind") not in KINDS:
         raise ValueError(
             f"the recording's kind is {recording.attrs.get('kind')!r}: methods choose by it how to read "
             f"the numbers; set recording.attrs['kind'] to one of {list(KINDS)}"
         )
+    check_kind(recording.attrs["kind"], activity.values)
     if "dt_ms" not in recording.attrs:
         raise ValueError(
             "the recording has no time step: lags and rates are given in ms; set "
@@ -187,7 +213,7 @@ def _check_clock(recording: xr.Dataset) -> None:
                         "as plain numbers")
     for rows in trial_slices(recording):
         steps = np.diff(time[rows].astype(float))
-        if len(steps) and np.abs(steps - dt_ms).max() > 0.01 * dt_ms:
+        if len(steps) and not np.abs(steps - dt_ms).max() <= CLOCK_TOLERANCE * dt_ms:
             raise ValueError(
                 f"time stamps are {steps.min():g} to {steps.max():g} ms apart but dt_ms is {dt_ms:g}: windows would "
                 "jump over gaps; mark the pieces with recording['trial'], or set dt_ms to the true step"

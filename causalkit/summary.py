@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from sklearn.base import clone
 
-from .recording import trial_slices
+from .recording import from_array, trial_slices
 
 _CROSSING_MV = 0.0
 _MOST_TIMED = 20_000
+_MOST_COUNTED = 20
 _TIED = "\N{NO-BREAK SPACE}"
 
 
@@ -25,7 +26,8 @@ def describe(recording):
         + (f", in {n_trials} trials" if n_trials > 1 else ""),
         f"duration    {n_times * dt_ms / 1000:,.6g} s, from {first:,.10g} ms in steps of {dt_ms:g} ms "
         f"({1000 / dt_ms:,.6g} per second)",
-        f"kind        {recording.attrs['kind']}",
+        f"kind        {recording.attrs['kind']}"
+        + (", assumed: the file does not say" if recording.encoding.get("kind_assumed") else ""),
         f"neurons     {', '.join(names)}",
     ]
     rates = spike_rates_hz(recording)
@@ -60,6 +62,12 @@ def spike_rates_hz(recording):
     above = activity >= _CROSSING_MV
     trials = [above[rows] for rows in trial_slices(recording)]
     return np.sum([(~rows[:-1] & rows[1:]).sum(axis=0) for rows in trials], axis=0) / seconds
+
+
+def looks_like_spikes(recording):
+    """Whether the activity is nothing but small whole numbers from 0, as of spike counts."""
+    activity = recording["activity"].values
+    return bool(((activity >= 0) & (activity <= _MOST_COUNTED) & (activity == np.round(activity))).all())
 
 
 def spike_effects(recording):
@@ -104,15 +112,21 @@ def spike_effects(recording):
 def estimate_seconds(method, recording):
     """Estimate how long ``method.fit(recording)`` takes on this machine, in seconds.
 
-    A method with an `estimate_seconds` of its own is asked. Any other is timed on the first 20,000 time
-    steps, and its time is taken to grow with their number.
+    A method with an `estimate_seconds` of its own is asked. Any other is timed on noise of the same size, of
+    20,000 time steps at most, and its time is taken to grow with their number.
     """
     if hasattr(method, "estimate_seconds"):
         return method.estimate_seconds(recording)
-    n_times = recording.sizes["time"]
-    piece = recording.isel(time=slice(0, _MOST_TIMED))
+    n_times, n_neurons = recording["activity"].shape
+    timed = min(n_times, _MOST_TIMED)
+    noise = from_array(  # not the data: a neuron may be silent, or a trial too short, in a piece of it
+        np.random.default_rng(0).random((timed, n_neurons), dtype=np.float32),
+        dt_ms=recording.attrs["dt_ms"],
+        kind=recording.attrs["kind"],
+        more_neurons_than_times=True,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = perf_counter()
-        clone(method).fit(piece)
-    return (perf_counter() - start) * n_times / piece.sizes["time"]
+        clone(method).fit(noise)
+    return (perf_counter() - start) * n_times / timed

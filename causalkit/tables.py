@@ -7,9 +7,17 @@ import re
 import numpy as np
 import pandas as pd
 
+from .validation import CLOCK_TOLERANCE
+
 _DELIMITERS = "\t;|,"
 _MISSING = {"", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#n/a", "-"}
 _TIME = re.compile(r"time(?:[ _]?[(\[]?(ms|s)[)\]]?)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(t|times?([ _-]?stamps?)?|frames?|index|samples?)"
+    r"([ _-]?[(\[]?([mµμun]?s|m?secs?|(milli|micro)?seconds?|min)[)\]]?)?",
+    re.IGNORECASE,
+)
+_RAMP = 10  # rows: so many even steps are no accident
 
 
 def read_table(path, *, header=True):
@@ -23,8 +31,8 @@ def read_table(path, *, header=True):
     ----------
     path : Path
     header : bool
-        The first row is a header if it holds a word, or counts three or more columns (0, 1, 2, ... or
-        1, 2, 3, ...). False: it never is.
+        The first row is a header if it holds a word, counts three or more columns (0, 1, 2, ... or
+        1, 2, 3, ...), or holds different whole numbers over columns of fractions. False: it never is.
 
     Returns
     -------
@@ -41,14 +49,14 @@ def read_table(path, *, header=True):
         raise ValueError(f"{path} is empty: a recording needs one row a time step and one column a neuron")
     delimiter = _delimiter([line for _, line in numbered[:20]])
     decimal = "," if delimiter != "," and any("," in line for _, line in numbered[1:20]) else "."
-    first = [cell.strip() for cell in _cells(numbered[0][1], delimiter)]
+    first, *sample = ([cell.strip() for cell in _cells(path, row, delimiter)] for row in numbered[:20])
     where = f"{path}, line {numbered[0][0]}"
-    names = first if header and _is_header(first, decimal, where) else None
+    names = first if header and (_is_header(first, decimal, where) or _is_numbered(first, sample, decimal)) else None
     body = numbered[1:] if names else numbered
     if not body:
         raise ValueError(f"{path} has a header ({', '.join(first[:5])}) and no rows: add one row a time step")
     for number, line in body:
-        if (n := len(_cells(line, delimiter))) != len(first):
+        if (n := len(_cells(path, (number, line), delimiter))) != len(first):
             raise ValueError(
                 f"{path}, line {number}: {n} values, where the first row has {len(first)}: every row needs "
                 "one value a column; the file may be cut off or use another delimiter"
@@ -103,6 +111,25 @@ def split_time(names, values, path):
     return [names[i] for i in keep], values[:, keep], time, unit, trial
 
 
+def refuse_clocks(names, values, path):
+    """Refuse columns that hold times or counts of rows under another name: they would pass for neurons."""
+    for i, column in enumerate(values.T):
+        with np.errstate(invalid="ignore"):  # between infinite values
+            steps = np.diff(column)
+        ramp = len(column) >= _RAMP and np.abs(steps - steps[0]).max() <= CLOCK_TOLERANCE * steps[0]
+        if ramp and steps[0] > 0 or names and is_clock(names[i]):
+            column = repr(names[i]) if names else i + 1
+            raise ValueError(
+                f"{path}: column {column} looks like times or row numbers, which would pass for a neuron: call it"
+                " time_ms or time_s if it holds the time, or rename or remove it"
+            )
+
+
+def is_clock(name):
+    """Whether a column of this name may be taken for the time: as `is_time`, and t, timestamp, frame, index, …"""
+    return is_time(name) or bool(_CLOCK.fullmatch(name.strip()))
+
+
 def is_time(name):
     """Whether a column or entry of this name holds times: time, time_ms, time_s, "Time [ms]", …"""
     return bool(_TIME.fullmatch(name.strip()))
@@ -135,10 +162,18 @@ def _delimiter(lines):
     return found if found in lines[0] else None
 
 
-def _cells(line, delimiter):
+def _cells(path, numbered_line, delimiter):
+    number, line = numbered_line
     if delimiter is None:
         return line.split()
-    return next(csv.reader([line], delimiter=delimiter)) if '"' in line else line.split(delimiter)
+    if '"' not in line:
+        return line.split(delimiter)
+    try:
+        return next(csv.reader([line], delimiter=delimiter))
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {number}: a quoted cell is too long ({error}): a closing quote may be missing; mend the line"
+        ) from error
 
 
 def _number(cell, decimal):
@@ -171,9 +206,17 @@ def _is_header(cells, decimal, where):
     return False
 
 
+def _is_numbered(first, sample, decimal):
+    """Whether the first row numbers the columns: different whole numbers, and fractions below each of them."""
+    if len(first) < 2 or len(set(first)) < len(first) or not all(cell.isdecimal() for cell in first):
+        return False
+    columns = [[_number(cell, decimal) for cell in column] for column in zip(*sample, strict=False)]
+    return len(columns) == len(first) and all(any(x is not None and x % 1 for x in column) for column in columns)
+
+
 def _first_word(path, body, names, delimiter, decimal):
     for number, line in body:
-        for i, cell in enumerate(_cells(line, delimiter)):
+        for i, cell in enumerate(_cells(path, (number, line), delimiter)):
             if cell.strip().lower() not in _MISSING and _number(cell, decimal) is None:
                 column = repr(names[i]) if names else i + 1
                 return (

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+CLOCK_TOLERANCE = 0.05  # of a time step: stored times are often rounded
+_LOSS = 5e-4  # of a standard deviation: what float32 may take from a value
+
 
 def validate(recording: xr.Dataset, *, min_times: int = 2, what: str = "this method") -> None:
     """Refuse a recording that no method can learn from.
@@ -56,18 +59,55 @@ def validate(recording: xr.Dataset, *, min_times: int = 2, what: str = "this met
             f"activity is constant in neurons {short(constant)}: they carry no information and cannot be"
             f" scaled to unit variance; drop them with recording.drop_sel(neuron={short(constant)})"
         )
-    _, first, group = np.unique(x, axis=1, return_index=True, return_inverse=True)
-    if len(first) < n_neurons:
-        twins = [j for j in range(n_neurons) if first[group.ravel()[j]] != j]
-        pair = [names[first[group.ravel()[twins[0]]]].item(), names[twins[0]].item()]
+    first = _first_alike(x)
+    if twins := [j for j in range(n_neurons) if first[j] != j]:
         raise ValueError(
-            f"neurons {pair} have identical activity: no method can tell their influences apart; drop one of"
-            f" them with recording.drop_sel(neuron={short(names[twins].tolist())})"
+            f"neurons {names[[first[twins[0]], twins[0]]].tolist()} have identical activity: no method can tell their"
+            f" influences apart; drop one of them with recording.drop_sel(neuron={short(names[twins].tolist())})"
         )
     if n_times < min_times:
         raise ValueError(
             f"activity has {n_times} time steps but {what} needs at least {min_times}: there would be "
             "nothing to fit or test on; record longer, or ask for fewer lags"
+        )
+
+
+def _first_alike(x: np.ndarray) -> list[int]:
+    """Return for each column the first column that equals it; only columns of one hash are compared."""
+    first, alike = [], {}
+    for j, column in enumerate(x.T):
+        known = alike.setdefault(hash((column + 0.0).tobytes()), [])  # + 0.0 makes one zero of two
+        first.append(next((i for i in known if np.array_equal(x[:, i], column)), j))
+        if first[j] == j:
+            known.append(j)
+    return first
+
+
+def single_precision(values: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return `values` (n_times, n_neurons) as float32, unless that would round a neuron's changes away."""
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinite values are told by `validate`
+        single = np.ascontiguousarray(values, dtype=np.float32)
+        if values.dtype == np.float32:
+            return single
+        coarse = [
+            name
+            for name, kept, exact in zip(names.tolist(), single.T, values.T, strict=True)
+            if exact.max() > exact.min() and np.abs(kept - exact).max() > _LOSS * exact.std()
+        ]
+    if coarse:
+        raise ValueError(
+            f"activity of neurons {short(coarse)} changes little around a large value: kept as float32,"
+            " it would lose these changes; subtract each neuron's mean first"
+        )
+    return single
+
+
+def check_kind(kind: Any, values: np.ndarray) -> None:
+    """Refuse negative values where the kind says that they count spikes."""
+    if kind == "spikes" and (values < 0).any():
+        raise ValueError(
+            f"kind is 'spikes' but activity goes down to {np.nanmin(values):g}: spikes are counted from 0; give the "
+            "counts, or the kind that the numbers are"
         )
 
 
@@ -132,8 +172,8 @@ def time_step(dt_ms: Any, seconds: np.ndarray | None, trial: np.ndarray | None) 
     if dt_ms is None and seconds is not None and len(seconds) > 1:
         steps = np.diff(seconds) * 1000
         inside = steps if trial is None else steps[np.asarray(trial)[1:] == np.asarray(trial)[:-1]]
-        dt_ms = float(np.median(inside))
-        if np.ptp(inside) > 0.01 * dt_ms:
+        dt_ms = float(np.mean(inside))
+        if not np.abs(inside - np.median(inside)).max() <= CLOCK_TOLERANCE * np.median(inside):
             raise ValueError(
                 f"time stamps are {inside.min():g} to {inside.max():g} ms apart: lags need a constant step;"
                 " bin or interpolate the recording, or mark its pieces with trial=..."

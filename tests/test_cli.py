@@ -135,6 +135,24 @@ def test_dry_run_finds_bad_data(tmp_path, capsys):
     assert "activity is constant in neurons ['c']" in error
 
 
+def test_dry_run_tells_which_kind_it_assumed_and_hints_at_spikes(network, tmp_path, capsys):
+    counts = np.random.default_rng(0).poisson(0.3, size=(200, 3))
+    np.savetxt(tmp_path / "r.csv", counts, delimiter=",", fmt="%d", header="a,b,c", comments="")
+    infer = ["infer", tmp_path / "r.csv", "--method", "mvgc", "--dt-ms", 1, "--dry-run"]
+    assert run(*infer) == 0
+    out = capsys.readouterr().out
+    assert "kind        voltage, assumed" in out and "these look like spikes: pass --kind spikes" in out
+    assert run(*infer, "--kind", "voltage") == 0
+    out = capsys.readouterr().out
+    assert "assumed" not in out and "hint" not in out
+    assert run("infer", network, "--method", "mvgc", "--dry-run") == 0
+    assert "assumed" not in capsys.readouterr().out
+    recording = io.read(tmp_path / "r.csv", dt_ms=1)
+    for suffix in (".nc", ".npz"):
+        io.write_recording(recording, tmp_path / f"r{suffix}")
+        xr.testing.assert_identical(io.read(tmp_path / f"r{suffix}"), recording)
+
+
 def test_dry_run_finds_a_kind_that_the_method_cannot_read(network, capsys, monkeypatch):
     monkeypatch.setattr(MVGC, "traits", dataclasses.replace(MVGC.traits, input_kinds=("spikes",)))
     error = refusal(capsys, "infer", network, "--method", "mvgc", "--dry-run")
@@ -236,6 +254,7 @@ def test_overwrite_replaces_results_but_not_the_recording(network, tmp_path, cap
         ("r.csv", b"time_ms,a,b\n0,1,2\n1,,1\n2,3,3\n", "1 NaN values in neurons ['a']"),
         ("r.csv", b"time_ms,a,b\n0,1,2\n1,2\n", "line 3: 2 values"),
         ("r.csv", b"a,b\n0,1\n1,2\n", "does not tell the time step: pass --dt-ms"),
+        ("r.csv", b'a,b\n1,"' + 140_000 * b"x" + b'"\n', "a quoted cell is too long"),
         ("r.csv", b"time_ms,a\n0,1\n1,2\n", "has one neuron"),
         ("r.csv", b"time_ms,a,b,c,d\n0,1,2,3,4\n1,7,1,4,2\n", "looks transposed"),
         ("r.png", b"\x89PNG\r\n\x1a\n", "not from .png"),

@@ -153,6 +153,15 @@ def not_numpy(path):
         (lambda p: np.savez(p, x=np.eye(4), neuron=["a", "a", "b", "c"]), "more than once"),
         (lambda p: np.savez(p, x=np.eye(4), kind="smell"), "kind is 'smell'"),
         (lambda p: np.savez(p, x=np.eye(4), time_ms=[0, 1]), "a number for each of 4 rows"),
+        (lambda p: np.savez(p, x=np.eye(6), time_ms=range(5), trial=[0] * 6), "a number for each of 6 rows"),
+        (lambda p: np.savez(p, x=np.eye(4), time_ms=range(4), trial=[0] * 6), r"trial has shape \(6,\)"),
+        (lambda p: np.savez(p, x=np.eye(3), time_ms=range(3), trial=list("aab")), "trial .*give a whole number"),
+        (lambda p: np.savez(p, x=np.eye(4), dt_ms=[1, 2]), r"dt_ms in the file is \[1, 2\]: give one number"),
+        (lambda p: np.savez(p, x=np.eye(4), dt_ms="1 ms"), "dt_ms in the file is '1 ms': give one number"),
+        (lambda p: np.savez(p, x=np.eye(4), kind=["voltage", "spikes"]), r"kind is \['voltage', 'spikes'\]"),
+        (lambda p: np.savez(p, x=np.eye(4), attributes="[1, 2]"), "'attributes' is not a JSON object"),
+        (lambda p: np.savez(p, x=np.eye(4), attributes="no JSON"), "'attributes' is not a JSON object"),
+        (lambda p: np.savez(p, x=-np.eye(4), kind="spikes"), "kind is 'spikes' but activity goes down to -1"),
     ],
 )
 def test_bad_npz_is_refused_with_a_reason(tmp_path, make, message):
@@ -164,6 +173,34 @@ def test_bad_npz_is_refused_with_a_reason(tmp_path, make, message):
 
 
 # --- netCDF
+
+
+@pytest.mark.parametrize(
+    "units, dt_ms",
+    [
+        ("ms", 2), ("s", 2e3), ("us", 2e-3), ("µs", 2e-3), ("min", 1.2e5), ("Seconds", 2e3),
+        ("seconds since 2020-01-01", 2e3), ("milliseconds since 2020-01-01 00:00:00", 2),
+    ],
+)  # fmt: skip
+def test_netcdf_times_of_any_unit_become_milliseconds(tmp_path, units, dt_ms):
+    recording = from_array(np.eye(3)).assign_coords(time=("time", [0.0, 2, 4], {"units": units}))
+    del recording.attrs["dt_ms"]
+    recording.to_netcdf(tmp_path / "r.nc", engine="h5netcdf")
+    read = io.read(tmp_path / "r.nc")
+    assert read.attrs["dt_ms"] == dt_ms and read["time"].values == pytest.approx([0, dt_ms, 2 * dt_ms])
+    assert read["time"].attrs["units"] == "ms"
+
+
+def in_fortnights(path):
+    from_array(np.eye(3)).assign_coords(time=("time", [0, 1, 2], {"units": "fortnight"})).to_netcdf(path)
+
+
+def trial_elsewhere(path):
+    from_array(np.eye(3)).assign(trial=("epoch", [0, 1])).to_netcdf(path)
+
+
+def two_steps(path):
+    from_array(np.eye(3)).assign_attrs(dt_ms=[1.0, 2.0]).to_netcdf(path)
 
 
 def scores(path):
@@ -180,6 +217,9 @@ def cut_netcdf(path):
     [
         (lambda p: p.write_bytes(PNG), "cannot be read as netCDF .it is neither HDF5 nor classic netCDF"),
         (lambda p: p.write_bytes(b""), "cannot be read as netCDF"),
+        (in_fortnights, "time has the units 'fortnight': convert it"),
+        (trial_elsewhere, r"trial has shape \(2,\).*each of 3 rows"),
+        (two_steps, r"dt_ms in the file is \[1.0, 2.0\]: give one number"),
         (cut_netcdf, "cannot be read as netCDF .*cut off"),
         (scores, r"has no activity \(time, neuron\) but score .*is a result, not a recording"),
     ],
@@ -187,8 +227,9 @@ def cut_netcdf(path):
 def test_bad_netcdf_is_refused_with_a_reason(tmp_path, make, message):
     path = tmp_path / "bad.nc"
     make(path)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         io.read(path)
+    assert str(path) in str(caught.value)
 
 
 # --- the authors' folders

@@ -336,3 +336,47 @@ def test_dates_as_time_stamps_are_refused(rng):
     dates = whole.assign_coords(time=np.datetime64("2026-01-01", "ms") + np.arange(30))
     with pytest.raises(TypeError, match="time holds datetime64.* convert it to milliseconds"):
         recording.as_recording(dates)
+
+
+def test_rounded_time_stamps_are_even_enough(rng):
+    times = np.round(np.arange(60) / 30, 3)
+    frame = TsdFrame(rng.normal(size=(60, 2)), times, ["a", "b"])
+    assert from_array(frame).attrs["dt_ms"] == pytest.approx(1000 / 30, rel=1e-3)
+    r = from_array(rng.normal(size=(60, 2)), dt_ms=1000 / 30).assign_coords(time=times * 1000)
+    assert as_recording(r).attrs["dt_ms"] == 1000 / 30
+
+
+def test_spikes_of_a_dataset_are_put_in_order(rng):
+    r = from_array(rng.normal(size=(6, 2)))
+    flags = np.arange(12).reshape(6, 2) % 3 == 0
+    turned = as_recording(r.assign(spikes=(("neuron", "time"), flags.T.astype(int))))
+    assert turned.spikes.dtype == bool and turned.spikes.dims == ("time", "neuron")
+    np.testing.assert_array_equal(turned.spikes, flags)
+    with pytest.raises(ValueError, match="spikes has the dimensions .'spike', 'neuron'. instead of"):
+        as_recording(r.assign(spikes=(("spike", "neuron"), flags[:3])))
+
+
+def test_changes_that_float32_would_round_away_are_refused(rng):
+    x = rng.normal(size=(50, 3)) + [0, 1e6, 0]
+    with pytest.raises(ValueError, match=r"neurons \['n1'\] changes little .*subtract each neuron's mean first"):
+        from_array(x)
+    r = from_array(x - x.mean(axis=0))
+    with pytest.raises(ValueError, match=r"neurons \['n1'\] changes little"):
+        as_recording(r.assign(activity=(("time", "neuron"), x)))
+    assert from_array(rng.normal(size=(50, 3)) + 1000).sizes["neuron"] == 3
+    assert from_array(np.full((5, 2), 0.1 + 1e6)).sizes["neuron"] == 2  # constant: told by validate
+
+
+def test_negative_values_are_no_spikes(rng):
+    with pytest.raises(ValueError, match="kind is 'spikes' but activity goes down to -1: .* counted from 0"):
+        from_array([[0, 1], [-1, 0]], kind="spikes")
+    with pytest.raises(ValueError, match="kind is 'spikes' but"):
+        as_recording(from_array(rng.normal(size=(9, 2))).assign_attrs(kind="spikes"))
+
+
+def test_identical_neurons_are_found_whatever_the_sign_of_zero(rng):
+    x = rng.normal(size=(30, 4)).astype(np.float32)
+    x[::2] = 0
+    x[:, 3] = np.where(x[:, 1] == 0, -0.0, x[:, 1])
+    with pytest.raises(ValueError, match=r"neurons \['n1', 'n3'\] have identical activity.*neuron=\['n3'\]"):
+        validate(from_array(x))

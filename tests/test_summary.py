@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from causalkit import simulate, summary
+from causalkit import MVGC, simulate, summary
+from causalkit.recording import from_array
 
 
 def slow_effects(recording, target, source):
@@ -48,3 +49,17 @@ def test_spike_effects_need_spikes():
     recording = simulate.izhikevich(n_neurons=5, connection_probability=0.4, n_steps=300, random_state=4)
     with pytest.raises(ValueError, match="the recording has no spikes"):
         summary.spike_effects(recording.drop_vars("spikes"))
+
+
+def test_the_estimate_does_not_depend_on_what_a_piece_of_the_data_holds():
+    """A neuron silent at first, and a trial that would be cut to a few steps, are no matter for the time."""
+    x = np.random.default_rng(0).normal(size=(20_010, 2)).astype(np.float32)
+    x[:20_000, 1] = 0
+    late = from_array(x, trial=np.arange(20_010) >= 19_995)
+    assert 0 < summary.estimate_seconds(MVGC(order=2), late) < 60
+
+
+def test_small_whole_numbers_look_like_spikes():
+    assert summary.looks_like_spikes(from_array([[0, 1], [1, 3], [0, 0]]))
+    for other in ([[0, 1], [1, 0.5]], [[0, 1], [-1, 0]], [[0, 100], [1, 0]], [[0, np.nan], [1, 0]]):
+        assert not summary.looks_like_spikes(from_array(other))

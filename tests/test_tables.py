@@ -1,11 +1,13 @@
 """Recordings in text tables: every spelling, every refusal."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from causalkit import io
-from causalkit.recording import from_array
+from causalkit.recording import as_recording, from_array
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
@@ -63,9 +65,46 @@ def test_missing_cells_stay_missing_so_that_they_can_be_left_out(tmp_path):
     assert activity(io.read(path, neurons=["c", "a"], start=2, stop=4)) == [[1, 4], [7, 2]]
 
 
-def test_rounded_frame_times_are_even_enough(tmp_path):
-    frames = "".join(f"{i / 30:.3f},{i % 3},{i % 5}\n" for i in range(31))
-    assert io.read(csv(tmp_path, "time_s,a,b\n" + frames)).attrs["dt_ms"] == pytest.approx(1000 / 30, rel=1e-3)
+@pytest.mark.parametrize("dt_ms", [None, 33, 1000 / 30])
+@pytest.mark.parametrize("digits", [3, 9])
+def test_rounded_frame_times_are_even_enough(tmp_path, digits, dt_ms):
+    frames = "".join(f"{i / 30:.{digits}f},{i % 3},{i % 5}\n" for i in range(31))
+    read = as_recording(io.read(csv(tmp_path, "time_s,a,b\n" + frames), dt_ms=dt_ms))
+    assert read.attrs["dt_ms"] == pytest.approx(1000 / 30, rel=1e-6)
+    np.testing.assert_allclose(read["time"], np.arange(31) * 1000 / 30, atol=1e-3)
+
+
+def test_rounded_times_start_anew_with_each_trial(tmp_path):
+    rows = "".join(f"{trial},{5 + i / 30:.3f},{i % 3},{i % 5}\n" for trial in (1, 2) for i in range(31))
+    read = io.read(csv(tmp_path, "trial,time_s,a,b\n" + rows))
+    np.testing.assert_allclose(read["time"], np.tile(5000 + np.arange(31) * 1000 / 30, 2), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["t", "T (ms)", "Timestamp", "timestamps", "frame", "Index", "sample", "time (sec)"])
+def test_times_of_another_name_are_no_neuron(tmp_path, name):
+    message = f"column '{re.escape(name)}' looks like times or row numbers.*rename or remove it"
+    with pytest.raises(ValueError, match=message):
+        io.read(csv(tmp_path, f"{name},a,b\n0,1,2\n0,2,3\n1,3,1\n"), dt_ms=1)
+    with pytest.raises(ValueError, match="cannot be columns of a CSV file"):
+        io.write_recording(from_array(np.eye(3), neurons=["a", name, "b"]), tmp_path / "w.csv")
+
+
+def test_even_ramps_are_no_neuron(tmp_path):
+    ramp = "".join(f"{i % 3},{100 + i / 30:.3f},{i % 5}\n" for i in range(12))
+    with pytest.raises(ValueError, match="column 'clock' looks like times"):
+        io.read(csv(tmp_path, "a,clock,b\n" + ramp), dt_ms=1)
+    with pytest.raises(ValueError, match="column 2 looks like times"):
+        io.read(csv(tmp_path, ramp), dt_ms=1)
+    names = ["t1", "sample3", "tau", "indexed"]  # only look like it
+    assert io.read(csv(tmp_path, ",".join(names) + "\n1,2,3,4\n" * 2), dt_ms=1)["neuron"].values.tolist() == names
+
+
+def test_electrode_numbers_over_fractions_are_a_header(tmp_path):
+    read = io.read(csv(tmp_path, "12,27,3\n0.5,1,2\n2,3.5,4\n4,5,6.5\n"), dt_ms=1)
+    assert read["neuron"].values.tolist() == ["12", "27", "3"] and read.sizes["time"] == 3
+    for first in ("12,27,12", "12,-27,3", "12,27,3.0"):
+        assert io.read(csv(tmp_path, first + "\n0.5,1,2\n2,3.5,4\n4,5,6.5\n"), dt_ms=1).sizes["time"] == 4
+    assert io.read(csv(tmp_path, "12,27,3\n0.5,1,2\n2,3.5,4\n4,5,6\n"), dt_ms=1).sizes["time"] == 4
 
 
 @pytest.mark.parametrize(
@@ -88,6 +127,7 @@ def test_rounded_frame_times_are_even_enough(tmp_path):
         ("time_ms,a,b\n0,1,2\n1,2,3\n0,3,1\n1,1,4\n", "uneven: -1 after data row 2.*column called trial"),
         ("time,a,b\n0,1,2\n0.1,2,3\n0.2,3,1\n", "'time' does not say of what: call it time_ms or time_s"),
         ("trial,time_ms,a,b\n0.5,0,1,2\n0.5,1,2,3\n", "must number the trials with whole numbers"),
+        (f'a,b\n1,2\n"{"x" * 140_000}",3\n', "line 3: a quoted cell is too long .*a closing quote may be missing"),
         ("a,b\n1,2\n2,3\n", "does not tell the time step: pass --dt-ms"),
     ],
 )
@@ -111,6 +151,8 @@ def test_the_time_step_may_be_given_but_not_contradict_the_file(tmp_path):
     assert io.read(path, dt_ms=100)["time"].values.tolist() == [0, 100, 200]  # then it was in seconds
     with pytest.raises(ValueError, match="dt_ms as asked for is 1 ms but the step of the times is 0.1 ms"):
         io.read(path, dt_ms=1)
+    with pytest.raises(ValueError, match="dt_ms as asked for is '1 ms': give one number of milliseconds"):
+        io.read(path, dt_ms="1 ms")
     with pytest.raises(ValueError, match="time runs forward in positive, finite steps"):
         io.read(csv(tmp_path, "a,b\n1,2\n2,3\n"), dt_ms=0)
 
