@@ -60,7 +60,7 @@ class MVGC(Method):
         ``residual_df``; ``spectral_radius`` and ``stable`` (radius < 1); ``durbin_watson (neuron)``, near 2
         where residuals are white; ``r2 (neuron)`` of the one-step forecast on the data it was fitted to;
         ``consistency``, the share of the data's covariance that the forecasts carry,
-        1 - |cov(residuals)| / |cov(data)| in the spectral norm, neurons z-scored, both about the means of
+        ``1 - norm(cov(residuals)) / norm(cov(data))`` in the spectral norm, neurons z-scored, both about the means of
         the trials, as ``r2``;
         ``coefficients (target, source, lag)`` and ``noise_covariance (target, source)`` in the recording's
         units.
