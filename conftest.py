@@ -6,7 +6,7 @@ import tempfile
 # A notebook must not find results that an earlier run left behind, nor leave any in the working tree.
 os.environ.setdefault("CAUSALKIT_RESULTS", tempfile.mkdtemp(prefix="causalkit-results-"))
 os.environ.setdefault("CAUSALKIT_PROGRESS", "0")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as they were executed: threads slow small models down
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # they were executed with all cores: what is printed must survive both
 
 
 def pytest_collectstart(collector):
