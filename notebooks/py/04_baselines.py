@@ -116,8 +116,8 @@ plots.network_graph(mvgc.connectivity_.sign.where(graph, 0), ax=axes[1])
 plt.show()
 
 # %% [markdown]
-# False claims here are not bad luck: the p-values assume that everything unexplained is noise, while the unexplained part of a
-# spike depends on what came before. [](../book/own_recording.md) says what that means for real data.
+# One network cannot say whether its false claims are bad luck. But the p-values assume that everything unexplained is white
+# noise of constant size, and the unexplained part of a spike depends on what came before. [](../book/own_recording.md) says what that means for real data.
 #
 # ## Beside the attention
 
@@ -216,7 +216,7 @@ cells[["mvgc_aic_off_diagonal", "ensemble_off_diagonal", "single_off_diagonal"]]
 # ## What we learned
 #
 # - Linear Granger causality finds most of a small network's wiring in milliseconds, with signs and p-values.
-# - Its p-values are not honest here: the model behind them is wrong.
+# - Its p-values rest on a linear model that does not hold here: do not take them at face value.
 # - The transformer's lead is a lead on larger and denser networks, and it is the ensemble's.
 #
 # ## What to vary
