@@ -65,7 +65,8 @@ def wirings(connectivity, n_networks):
             "neuron that fires and has no such synapse; set the diagonal to 0"
         )
     many = connectivity.ndim == 3 or n_networks is not None
-    return for_each_network(connectivity, "connectivity", shape[-2:], n_networks or len(connectivity)), many
+    n_networks = n_networks or (len(connectivity) if connectivity.ndim == 3 else 1)
+    return for_each_network(connectivity, "connectivity", shape[-2:], n_networks), many
 
 
 def parameter_array(params):

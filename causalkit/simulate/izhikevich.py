@@ -4,10 +4,10 @@ import numpy as np
 
 from ..recording import from_array
 from .arguments import check_count, for_each_network, neuron_names, parameter_array, wirings
+from .synapses import STEP_MS, Synapses, told
 from .wiring import EXCITATORY, cell_types_of, random_wiring
 
 SPIKE_THRESHOLD_MV = 30.0
-STEP_MS = 1.0
 INITIAL_VOLTAGE_MV = -65.0
 INPUT_MEAN, INPUT_SD = 5.0, 5.0**0.5
 
@@ -21,13 +21,19 @@ def izhikevich(
     params=None,
     input_current=None,
     n_networks=None,
+    *,
+    delay_steps=1,
+    plasticity=None,
+    modulation=None,
+    stimulus=None,
 ):
     """Simulate networks of Izhikevich neurons, one or many at once.
 
     Without arguments it is the smallest setting of the paper: five neurons, connection probability .4, 5,000
     steps of 1 ms. The random numbers of wiring, parameters and input come from three streams of one seed, so
     that any of them can be given without changing the others. Network k of a batch is the one that
-    ``random_state + k`` gives alone.
+    ``random_state + k`` gives alone. Synapses act in the next step and keep their weights, as in the paper; delay,
+    plasticity, modulation and a stimulus are options that it does not have.
 
     Parameters
     ----------
@@ -36,7 +42,7 @@ def izhikevich(
     connection_probability : float, optional
         Of the random wiring, .4 by default; cannot be combined with `connectivity`.
     n_steps : int, optional
-        Rows of the recording, 5,000 or as many as `input_current` has.
+        Rows of the recording, 5,000 or as many as `input_current`, `stimulus` or `modulation` has.
     random_state : int
     connectivity : array_like, optional
         Signed weights, shape (n_neurons, n_neurons): row target, column source; a neuron's outgoing weights
@@ -51,6 +57,19 @@ def izhikevich(
         Gaussian one (mean 5, variance 5). Row t drives the step from row t to row t + 1.
     n_networks : int, optional
         Simulate this many in one batch and return a list.
+    delay_steps : int or array_like of int
+        Steps of 1 ms after which a spike acts on its target, at least 1 (the next row): one number, or one for
+        each connection, shape (n_neurons, n_neurons) or (n_networks, n_neurons, n_neurons), row target, column
+        source. Entries where nothing connects are ignored, and kept as 1.
+    plasticity : STDP, optional
+        Excitatory weights change with the times of spikes, from `connectivity` on. The delay counts as the axon's:
+        a spike is paired when it arrives, in the row before the one that it acts on.
+    modulation : array_like, optional
+        Factor on what all synapses transmit, shape (n_steps,) or (n_networks, n_steps), at least 0. Row t scales
+        what arrives in the step from row t to row t + 1. See `sinusoidal_modulation`.
+    stimulus : array_like, optional
+        Added to the Gaussian input (or to `input_current`), shape (n_steps, n_neurons) or (n_networks, n_steps,
+        n_neurons). See `pulse_train` and `ornstein_uhlenbeck`.
 
     Returns
     -------
@@ -58,13 +77,17 @@ def izhikevich(
         A recording: `activity` (voltage clipped at 30 mV), `voltage_mv` (as computed: row 0 is the initial
         state, and spikes overshoot, because a row is taken before the reset), `spikes` (voltage of at least
         30 mV), `connectivity`, `cell_type`, and `a`, `b`, `c`, `d`. A list of them if `n_networks` is given
-        or `connectivity` holds many networks.
+        or `connectivity` holds many networks. With the options also `delay_steps` (target, source),
+        `modulation` (time), `stimulus` (time, neuron), and `connectivity_final` (target, source): the weights after
+        the last row; the attribute `plasticity` holds its parameters as JSON. `connectivity` is always the
+        initial truth.
 
     Raises
     ------
     ValueError
         If an argument is impossible (a probability of 1.2, wiring that is not square, parameters or current
-        of another shape, missing values, a connection of a neuron with itself) or contradicts another one.
+        of another shape, missing values, a connection of a neuron with itself, a delay below 1, a negative
+        modulation) or contradicts another one.
     """
     random_state = check_count(random_state, "random_state", minimum=0)
     if n_networks is not None:
@@ -100,18 +123,26 @@ def izhikevich(
     else:
         params = for_each_network(parameter_array(params), "params", (n_neurons, 4), n_networks)
     if n_steps is None:
-        n_steps = np.shape(input_current)[-2] if np.ndim(input_current) > 1 else 5000
+        n_steps = _n_steps_of(input_current, stimulus, modulation)
     n_steps = check_count(n_steps, "n_steps", minimum=2)
     if input_current is None:
         input_current = np.stack([_gaussian_input(n_steps, n_neurons, seed) for _, _, seed in streams])
     else:
         input_current = for_each_network(input_current, "input_current", (n_steps, n_neurons), n_networks)
 
-    voltage_mv = _run(params, connectivity, input_current)
-    recordings = [
-        _as_recording(voltage_mv[:, k], connectivity[k], cell_type[k], params[k], names, random_state + k)
-        for k in range(n_networks)
-    ]
+    if stimulus is not None:
+        stimulus = for_each_network(stimulus, "stimulus", (n_steps, n_neurons), n_networks)
+        input_current = input_current + stimulus
+    synapses = Synapses(connectivity, n_steps, delay_steps, plasticity, modulation)
+
+    voltage_mv = _run(params, synapses, input_current)
+    recordings = []
+    for k in range(n_networks):
+        run = _as_recording(voltage_mv[:, k], connectivity[k], cell_type[k], params[k], names, random_state + k)
+        variables, attributes = told(synapses, k)
+        if stimulus is not None:
+            variables["stimulus"] = ("time", "neuron"), stimulus[k]
+        recordings.append(run.assign(variables).assign_attrs(attributes))
     return recordings if many else recordings[0]
 
 
@@ -140,16 +171,9 @@ def izhikevich_step(v, u, params, connectivity, input_current):
     fired : numpy.ndarray
         Which neurons had fired at the start of the step, bool.
     """
-    a, b, c, d = np.moveaxis(params, -1, 0)  # each (..., n_neurons)
     fired = v >= SPIKE_THRESHOLD_MV
-    v = np.where(fired, c, v)
-    u = np.where(fired, u + d, u)
     current = input_current + np.matmul(connectivity, fired[..., None])[..., 0]
-    drive = 108 - u + current
-    for _ in range(2):
-        v = v + 0.5 * ((0.04 * v + 4.1) * v + drive)
-    u = u + a * (b * v - u)
-    return v, u, fired
+    return *_advance(v, u, params, fired, current), fired
 
 
 def izhikevich_parameters(cell_type, random_state):
@@ -185,15 +209,37 @@ def _gaussian_input(n_steps, n_neurons, seed):
     return current
 
 
-def _run(params, connectivity, input_current):
+def _n_steps_of(input_current, stimulus, modulation):
+    """As many as the first of them that is given has, else 5,000."""
+    for values, axis in ((input_current, -2), (stimulus, -2), (modulation, -1)):
+        if np.ndim(values) >= -axis:
+            return np.shape(values)[axis]
+    return 5000
+
+
+def _advance(v, u, params, fired, current):
+    """Reset the neurons that fired and move on by one step with the current into each."""
+    a, b, c, d = np.moveaxis(params, -1, 0)  # each (..., n_neurons)
+    v = np.where(fired, c, v)
+    u = np.where(fired, u + d, u)
+    drive = 108 - u + current
+    for _ in range(2):
+        v = v + 0.5 * ((0.04 * v + 4.1) * v + drive)
+    u = u + a * (b * v - u)
+    return v, u
+
+
+def _run(params, synapses, input_current):
     """Voltages of all networks, shape (n_steps, n_networks, n_neurons)."""
     n_networks, n_steps, n_neurons = input_current.shape
     voltage_mv = np.empty((n_steps, n_networks, n_neurons))
     v = voltage_mv[0] = np.full((n_networks, n_neurons), INITIAL_VOLTAGE_MV)
     u = params[..., 1] * v
     for t in range(n_steps - 1):
-        v, u, _ = izhikevich_step(v, u, params, connectivity, input_current[:, t])
+        fired = v >= SPIKE_THRESHOLD_MV
+        v, u = _advance(v, u, params, fired, input_current[:, t] + synapses.transmit(t, fired))
         voltage_mv[t + 1] = v
+    synapses.transmit(n_steps - 1, v >= SPIKE_THRESHOLD_MV)  # for what the spikes of the last row change
     return voltage_mv
 
 
