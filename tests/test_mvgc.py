@@ -12,8 +12,9 @@ from scipy import stats
 from var_worlds import random_vars, simulate, three_trials
 
 from causalkit import connectivity, metrics
+from causalkit.methods import blocks, var
 from causalkit.methods.mvgc import MVGC
-from causalkit.recording import as_recording, from_array
+from causalkit.recording import as_recording, from_array, normalize, trial_slices
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +240,57 @@ def test_memory_stays_far_below_the_design_matrix():
     finally:
         tracemalloc.stop()
     assert peak < 0.5 * 40_000 * 200 * 8  # the design matrix alone: (n_times, order * n_neurons) doubles
+
+
+@pytest.mark.parametrize("block", [4, 11, 250, 10_000])
+def test_sums_over_blocks_are_sums_over_the_recording(recording, block):
+    rows = trial_slices(recording)
+    trials, _ = blocks.z_scored(recording.activity.values, rows)
+    whole = [normalize(recording.activity)[trial] for trial in rows]
+    products, sums = var.lag_products(trials, 3, block)
+    for lag in range(4):
+        by_hand = sum(x[lag:].T @ x[: len(x) - lag] for x in whole)
+        np.testing.assert_allclose(products[lag], by_hand, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(sums, [x.sum(axis=0) for x in whole], atol=1e-10)
+    coefficients = np.random.default_rng(0).normal(size=(3, 4, 4))
+    errors = [x[3:] - sum(x[3 - k : len(x) - k] @ coefficients[k - 1].T for k in (1, 2, 3)) for x in whole]
+    by_hand = sum((np.diff(e, axis=0) ** 2).sum(axis=0) for e in errors)
+    np.testing.assert_allclose(var.squared_residual_steps(trials, coefficients, block), by_hand, rtol=1e-10)
+
+
+def test_blocks_do_not_matter(recording, monkeypatch):
+    whole = MVGC(order="bic").fit(recording)
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", 4)
+    pieces = MVGC(order="bic").fit(recording)
+    xr.testing.assert_allclose(pieces.connectivity_, whole.connectivity_, rtol=1e-10, atol=1e-14)
+    xr.testing.assert_allclose(pieces.diagnostics_, whole.diagnostics_, rtol=1e-10, atol=1e-14)
+
+
+def test_memory_holds_no_second_copy_of_a_long_recording(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", 1 << 16)
+    recording = as_recording(np.random.default_rng(0).standard_normal((40_000, 50), dtype=np.float32))
+    fit = MVGC(order=2)
+    tracemalloc.start()
+    try:
+        fit.fit(recording)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000 * 50 * 8  # one copy in doubles
+
+
+def test_spectral_radius_of_large_networks_needs_no_full_spectrum(monkeypatch):
+    rng = np.random.default_rng(0)
+    bulk = rng.standard_normal((2, 80, 80)) / 20
+    isolated = np.stack([bulk[0] / 4 + 0.9 * np.ones((80, 80)) / 80, bulk[1] / 4])
+    for a in (bulk, isolated):
+        expected = var.spectral_radius(a)
+        with monkeypatch.context() as patch:
+            patch.setattr(var, "DENSE_EIGENVALUES", 100)
+            assert var.spectral_radius(a) == pytest.approx(expected, rel=1e-6)
+
+
+def test_aicc_with_too_many_neurons_is_refused_before_the_work():
+    x = np.random.default_rng(0).standard_normal((300, 20))
+    with pytest.raises(ValueError, match="order 1 already has 400 coefficients for 300 time steps; use order='bic'"):
+        MVGC().fit(x)

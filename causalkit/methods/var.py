@@ -6,8 +6,8 @@ A VAR of order p predicts every neuron from the last p values of all neurons,
 
 with an intercept c_k for each trial k.
 
-Everything is computed from the lagged covariance matrix of the data; the design matrix, p times as large as
-the recording, is never built.
+Everything is computed from the lagged covariance matrix of the data, which is summed over blocks of time steps; the
+design matrix, p times as large as the recording, is never built.
 """
 
 from __future__ import annotations
@@ -16,62 +16,85 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import lapack
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
+
+from causalkit.methods.blocks import blocks
 
 Array = NDArray[np.float64]
 
+DENSE_EIGENVALUES = 512  # companion matrices up to this size are solved whole
 
-def lag_products(trials: list[Array], max_order: int) -> Array:
-    """Sums of x(t) x(t-lag)^T over each trial, for lags 0 to `max_order`: the one pass over the data.
+
+def lag_products(trials: list, max_order: int, block: int | None = None) -> tuple[Array, Array]:
+    """Sums over each trial of x(t) x(t-lag)^T, for lags 0 to `max_order`, and of x(t): one pass over the data.
 
     Parameters
     ----------
-    trials : list of arrays (n_times, n_neurons)
+    trials : list of arrays or ZScored (n_times, n_neurons)
     max_order : int
+    block : int, optional
+        Rows read at a time.
 
     Returns
     -------
-    array (max_order + 1, n_neurons, n_neurons)
+    products : array (max_order + 1, n_neurons, n_neurons)
+        Over all trials.
+    sums : array (n_trials, n_neurons)
     """
-    return np.stack([sum(x[lag:].T @ x[: len(x) - lag] for x in trials) for lag in range(max_order + 1)])
+    n_neurons = trials[0][:1].shape[1]
+    products, sums = np.zeros((max_order + 1, n_neurons, n_neurons)), np.zeros((len(trials), n_neurons))
+    for k, trial in enumerate(trials):
+        done = 0
+        for rows in blocks(trial, max_order, block):
+            known = min(done, max_order)  # rows of the block before
+            sums[k] += rows[known:].sum(axis=0)
+            for lag in range(max_order + 1):
+                first = max(known, lag)
+                products[lag] += rows[first:].T @ rows[first - lag : max(len(rows) - lag, 0)]
+            done += len(rows) - known
+    return products, sums
 
 
-def lagged_covariance(trials: list[Array], products: Array, order: int) -> tuple[Array, int]:
-    """Centered sums of products of [x(t), x(t-1), ..., x(t-order)] over all t with a complete history.
+def lagged_covariance(trials: list, products: Array, sums: Array, order: int) -> tuple[Array, int]:
+    """Centered sums of products of [x(t-1), ..., x(t-order), x(t)] over all t with a complete history.
 
-    The sample of order p starts at row p of every trial. Its sums follow exactly from `products` by adding or
-    taking away the few rows at the borders, so all orders share one pass. Centering each column over its
-    trial's rows is the same as an intercept for each trial in the regression.
+    The sample of order p starts at row p of every trial. Its sums follow exactly from those of `lag_products` by
+    adding or taking away the few rows at the borders, so all orders share one pass. Centering each column over
+    its trial's rows is the same as an intercept for each trial in the regression.
 
     Returns
     -------
     covariance : array ((order + 1) * n_neurons, (order + 1) * n_neurons)
-        Not divided by the number of rows; columns lag-major, lag 0 first.
+        Not divided by the number of rows; columns lag-major.
     n_rows : int
     """
     n_neurons, n_lags = products.shape[1], order + 1
     n_rows = np.array([len(x) - order for x in trials])
+    heads, tails = (np.stack(rows) for rows in ([x[:n_lags] for x in trials], [x[-n_lags:] for x in trials]))
     # (trial, neuron): the rows that enter and leave a sum when both of its lags grow by one
-    entering = [np.stack([x[order - lag] for x in trials]) for lag in range(n_lags)]
-    leaving = [np.stack([x[-max(lag, 1)] for x in trials]) for lag in range(n_lags)]
+    entering = [heads[:, order - lag] for lag in range(n_lags)]
+    leaving = [tails[:, -max(lag, 1)] for lag in range(n_lags)]
 
-    moments = np.empty((n_lags, n_neurons, n_lags, n_neurons))
-    sums = np.empty((n_lags, len(trials), n_neurons))
-    sums[0] = [x[order:].sum(axis=0) for x in trials]
+    moments = np.empty((n_lags, n_neurons, n_lags, n_neurons))  # blocks [lag - 1]: the present, lag 0, comes last
+    shifted = np.empty((len(trials), n_lags, n_neurons))  # the same for sums
+    shifted[:, -1] = sums - heads[:, :order].sum(axis=1)
     for lag in range(n_lags):
-        moments[0, :, lag] = products[lag] - sum(x[lag:order].T @ x[: order - lag] for x in trials)
+        present, past = (rows.reshape(-1, n_neurons) for rows in (heads[:, lag:order], heads[:, : order - lag]))
+        moments[-1, :, lag - 1] = products[lag] - present.T @ past
     for a in range(1, n_lags):
-        sums[a] = sums[a - 1] + entering[a] - leaving[a]
+        shifted[:, a - 1] = shifted[:, a - 2] + entering[a] - leaving[a]
         for b in range(a, n_lags):
-            moments[a, :, b] = moments[a - 1, :, b - 1]
-            moments[a, :, b] += entering[a].T @ entering[b] - leaving[a].T @ leaving[b]
+            moments[a - 1, :, b - 1] = moments[a - 2, :, b - 2]
+            moments[a - 1, :, b - 1] += entering[a].T @ entering[b] - leaving[a].T @ leaving[b]
     for a in range(n_lags):
         for b in range(a):
-            moments[a, :, b] = moments[b, :, a].T
-    covariance = moments.reshape(n_lags * n_neurons, n_lags * n_neurons)
-    by_trial = sums.swapaxes(0, 1).reshape(len(trials), -1) / np.sqrt(n_rows)[:, None]
-    covariance -= by_trial.T @ by_trial
-    return covariance, int(n_rows.sum())
+            moments[a - 1, :, b - 1] = moments[b - 1, :, a - 1].T
+    shifted /= np.sqrt(n_rows)[:, None, None]
+    by_trial = shifted.reshape(len(trials), -1)
+    for lag in range(n_lags):  # lag by lag: a second matrix of this size could be a gigabyte
+        moments[lag] -= (shifted[:, lag].T @ by_trial).reshape(n_neurons, n_lags, n_neurons)
+    return moments.reshape(n_lags * n_neurons, n_lags * n_neurons), int(n_rows.sum())
 
 
 @dataclass(frozen=True)
@@ -84,8 +107,8 @@ class Regression:
         [lag, target, source].
     residual_sums : array (n_neurons, n_neurons)
         Sums of products of the residuals.
-    inverse_gram : array (order, n_neurons, order, n_neurons)
-        Inverse of the regressors' Gram matrix, centered trial by trial.
+    inverse_gram : array (n_neurons, order, order)
+        Inverse of the regressors' Gram matrix, centered trial by trial: the blocks [source, lag, lag].
     total_sums : array (n_neurons, n_neurons)
         Sums of products of the targets, centered trial by trial.
     n_rows : int
@@ -119,7 +142,8 @@ class Regression:
 def factorize(covariance: Array, neurons: list[str]) -> tuple[Array, Array]:
     """Cholesky factor of the correlation of [x(t-1), ..., x(t-p), x(t)] and the column scales.
 
-    The last block row holds the whole regression; its last block is the factor of the residual covariance.
+    The last block row holds the whole regression; its last block is the factor of the residual covariance. Only
+    the lower triangle is the factor, and `covariance` is overwritten: these matrices can be large.
 
     Raises
     ------
@@ -128,8 +152,7 @@ def factorize(covariance: Array, neurons: list[str]) -> tuple[Array, Array]:
         combination of the ones before it.
     """
     n_neurons = len(neurons)
-    present_last = np.roll(np.arange(len(covariance)), -n_neurons)
-    variances = np.diag(covariance)[present_last]
+    variances = np.diag(covariance)
     if variances.min() <= 1e-12 * variances.max():
         neuron = neurons[int(variances.argmin()) % n_neurons]
         raise ValueError(
@@ -137,12 +160,16 @@ def factorize(covariance: Array, neurons: list[str]) -> tuple[Array, Array]:
             f"regressed on it; drop it with recording.drop_sel(neuron=[{neuron!r}])"
         )
     scale = np.sqrt(variances)
-    correlation = covariance[np.ix_(present_last, present_last)] / np.outer(scale, scale)
-    factor, failed = lapack.dpotrf(correlation, lower=1, clean=1)
+    covariance /= scale
+    covariance /= scale[:, None]
+    # the transpose is the same symmetric matrix in LAPACK's memory order, so it is factorized in place
+    factor, failed = lapack.dpotrf(covariance.T, lower=1, clean=0, overwrite_a=1)
     # squared pivots are 1 - R² of a column given the columns before it
-    tolerance = 100 * np.finfo(float).eps * len(correlation)
+    tolerance = 100 * np.finfo(float).eps * len(factor)
     small = np.flatnonzero(np.diag(factor)[: failed - 1 if failed else None] ** 2 < tolerance)
     if failed or small.size:
+        correlation = np.triu(factor, 1)  # what the factorization left untouched
+        correlation += correlation.T + np.eye(len(factor))
         _raise_singular(correlation, int(small[0]) if small.size else failed - 1, neurons)
     return factor, scale
 
@@ -180,31 +207,33 @@ def regress(factor: Array, scale: Array, n_neurons: int, n_rows: int, n_trials: 
     n_regressors = len(factor) - n_neurons
     order = n_regressors // n_neurons
     past, present = scale[:n_regressors], scale[n_regressors:]
-    inverse_factor = solve_triangular(factor[:n_regressors, :n_regressors], np.eye(n_regressors), lower=True)
-    weights = factor[n_regressors:, :n_regressors] @ inverse_factor  # (target, order * source)
+    by_past, residual = factor[n_regressors:, :n_regressors], np.tril(factor[n_regressors:, n_regressors:])
+    inverse_factor = lapack.dtrtri(np.tril(factor[:n_regressors, :n_regressors]).T, lower=0, overwrite_c=1)[0].T
+    weights = by_past @ inverse_factor  # (target, order * source)
     weights *= present[:, None] / past
-    inverse_gram = inverse_factor.T @ inverse_factor / np.outer(past, past)
-    present_factor = factor[n_regressors:] * present[:, None]
-    residual_factor = present_factor[:, n_regressors:]
+    columns = inverse_factor.reshape(n_regressors, order, n_neurons)
+    scale_by_lag = past.reshape(order, n_neurons).T  # (source, lag)
+    inverse_gram = np.einsum("kaj,kbj->jab", columns, columns)
+    inverse_gram /= scale_by_lag[:, :, None] * scale_by_lag[:, None, :]
+    residual *= present[:, None]
+    explained = by_past * present[:, None]
+    residual_sums = residual @ residual.T
     return Regression(
         coefficients=np.moveaxis(weights.reshape(n_neurons, order, n_neurons), 1, 0).copy(),
-        residual_sums=residual_factor @ residual_factor.T,
-        inverse_gram=inverse_gram.reshape(order, n_neurons, order, n_neurons),
-        total_sums=present_factor @ present_factor.T,
+        residual_sums=residual_sums,
+        inverse_gram=inverse_gram,
+        total_sums=residual_sums + explained @ explained.T,
         n_rows=n_rows,
         n_trials=n_trials,
     )
 
 
-def squared_residual_steps(trials: list[Array], coefficients: Array, block: int = 1 << 15) -> Array:
-    """Sums over t of (e(t) - e(t-1))^2 within trials, (n_neurons,): what Durbin and Watson divide by sum e^2.
-
-    Works through blocks of rows, so that memory does not grow with the recording.
-    """
+def squared_residual_steps(trials: list, coefficients: Array, block: int | None = None) -> Array:
+    """Sums over t of (e(t) - e(t-1))^2 within trials, (n_neurons,): what Durbin and Watson divide by sum e^2."""
     order, total = len(coefficients), np.zeros(coefficients.shape[1])
     for trial in trials:
-        for start in range(order, len(trial) - 1, block):
-            rows = trial[start - order : start + block + 1]
+        # a block needs the residual of the step before it, and that the history of that step
+        for rows in blocks(trial, order + 1, block):
             error = rows[order:].copy()
             for lag, matrix in enumerate(coefficients, start=1):
                 error -= rows[order - lag : len(rows) - lag] @ matrix.T
@@ -225,12 +254,11 @@ def residual_growth(fit: Regression) -> tuple[Array, Array]:
     by_lag : array (target, source, lag)
         Without one lag of it, the others kept.
     """
-    by_source = np.einsum("ajbj->jab", fit.inverse_gram)  # (source, lag, lag)
-    factor = np.linalg.cholesky(by_source)
+    factor = np.linalg.cholesky(fit.inverse_gram)  # (source, lag, lag)
     b = np.transpose(fit.coefficients, (2, 0, 1))  # (source, lag, target)
     whitened = np.linalg.solve(factor, b)
     whole = np.einsum("jai,jai->ij", whitened, whitened)
-    variances = np.einsum("jaa->ja", by_source)
+    variances = np.einsum("jaa->ja", fit.inverse_gram)
     return whole, np.transpose(b**2 / variances[:, :, None], (2, 0, 1))
 
 
@@ -245,6 +273,26 @@ def spectral_radius(coefficients: ArrayLike) -> float:
     a = np.asarray(coefficients, dtype=float)
     a = a[None] if a.ndim == 2 else a
     order, n_neurons, _ = a.shape
+    if order * n_neurons > DENSE_EIGENVALUES:
+        return _largest_modulus(a)
     companion = np.eye(order * n_neurons, k=-n_neurons)
     companion[:n_neurons] = np.hstack(a)
     return float(np.abs(np.linalg.eigvals(companion)).max())
+
+
+def _largest_modulus(a: Array) -> float:
+    # all eigenvalues of a companion matrix of 10,000 columns take hours, the largest few seconds to minutes
+    order, n_neurons, _ = a.shape
+    size, first_row = order * n_neurons, np.hstack(a)
+
+    def multiply(state: Array) -> Array:
+        state = state.ravel()
+        return np.concatenate([first_row @ state, state[: size - n_neurons]])
+
+    companion = LinearOperator((size, size), matvec=multiply, dtype=float)
+    settings = {"k": 4, "ncv": 100, "v0": np.random.default_rng(0).standard_normal(size), "return_eigenvectors": False}
+    try:
+        values = eigs(companion, tol=1e-7, maxiter=100, **settings)
+    except ArpackNoConvergence:  # many moduli alike; an eigenvalue near 1, which must be exact, stands out
+        values = eigs(companion, tol=1e-3, maxiter=100, **settings)
+    return float(np.abs(values).max())
