@@ -1,4 +1,4 @@
-"""The command line, ``causalkit infer | simulate | methods``: it reads, calls, writes and reports."""
+"""The command line, ``causalkit infer | simulate | sweep | methods``: it reads, calls, writes and reports."""
 
 import argparse
 import ast
@@ -15,7 +15,8 @@ _KINDS = ("voltage", "spikes", "calcium", "other")
 
 
 def main(argv=None):
-    """Run the command line and return its exit code: 0, 2 for a user's error, 130 when interrupted."""
+    """Run the command line and return its exit code: 0, 1 if units of a sweep failed, 2 for a user's error, 130 when
+    interrupted."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -25,13 +26,13 @@ def main(argv=None):
         return 0
     except SystemExit as ended:  # --help and --version
         return ended.code or 0
-    except KeyboardInterrupt:
-        print("causalkit: interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"causalkit: interrupted; {interrupt or 'nothing was written'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError, MemoryError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, FloatingPointError, ImportError) as error:
         if os.environ.get("CAUSALKIT_TRACEBACK"):
             raise
         message = " ".join(str(error).split())
@@ -115,6 +116,46 @@ def _simulate(arguments):
         print(
             "A CSV file holds the voltages only; write .npz or .nc to keep the connectivity and the spikes."
         )
+
+
+def _sweep(arguments):
+    from . import io, sweep
+
+    if arguments.out is not None:
+        io.check_output(arguments.out, (".parquet", ".csv"), overwrite=True)
+    store = sweep.Store(arguments.store)
+    grid = sweep.read_grid(arguments.grid)
+    units = sweep.units(grid)
+    if arguments.dry_run:
+        _report_sweep(grid, units, store)
+        return
+    try:
+        done = sweep.run(units, store, jobs=arguments.jobs, dask=arguments.dask, wait=not arguments.no_wait)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"finished units are in {store.folder}, the same command goes on from there") from None
+    print(done)
+    if arguments.out is not None:
+        table = sweep.table(store, units)
+        sweep.write_table(table, arguments.out)
+        print(f"{arguments.out}: {len(table):,} rows of {table['key'].nunique():,} units")
+    if done.failed:
+        raise SystemExit(1)
+
+
+def _report_sweep(grid, units, store):
+    from .sweep.runner import estimate_work
+
+    distinct = {unit.key: unit for unit in units}
+    missing = [unit for key, unit in distinct.items() if store.result(key) is None]
+    failed = sum(store.failure(unit.key) is not None for unit in missing)
+    print(f"networks    {len(grid.networks)}")
+    print(f"methods     {', '.join(setting.label for setting in grid.settings)}")
+    print(
+        f"units       {len(distinct)}: {len(distinct) - len(missing)} finished, {len(missing)} to do"
+        + (f", of which {failed} failed before" if failed else "")
+    )
+    if missing:
+        print(f"time        {_duration(estimate_work(missing))}, one unit after another on this machine (estimated)")
 
 
 def _methods(arguments):
@@ -226,6 +267,25 @@ def _parser():
     simulate.add_argument("--seed", type=int, default=0, help="default 0")
     simulate.add_argument("--out", metavar="FILE", type=Path, required=True, help=".npz, .nc or .csv")
     simulate.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="run methods on many networks",
+        description="Run a grid of methods on a grid of networks; what the store holds already is not run again.",
+        epilog="Interrupt it at any time: the same command goes on. The exit code is 1 if units failed.",
+        allow_abbrev=False,
+    )
+    sweep.set_defaults(run=_sweep)
+    sweep.add_argument("grid", metavar="GRID", type=Path, help="the networks and methods, a YAML file")
+    sweep.add_argument("--store", metavar="DIR", type=Path, required=True, help="folder for the results")
+    where = sweep.add_mutually_exclusive_group()
+    where.add_argument("--jobs", metavar="N", type=int, default=1, help="units at a time, default 1")
+    where.add_argument("--dask", metavar="ADDRESS", help="compute on the workers of this Dask scheduler")
+    sweep.add_argument(
+        "--out", metavar="TABLE", type=Path, help="write the table, .parquet or .csv; replaces an older one"
+    )
+    sweep.add_argument("--dry-run", action="store_true", help="count the units, estimate the time, run nothing")
+    sweep.add_argument("--no-wait", action="store_true", help="leave units that other processes are at")
 
     listing = commands.add_parser("methods", help="list the methods and their hyperparameters")
     listing.set_defaults(run=_methods)

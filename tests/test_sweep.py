@@ -1,0 +1,669 @@
+"""Sweeps: what a grid means, what a key depends on, and that nothing is lost or done twice, whatever dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from causalkit import MVGC, Causalformer, io, methods, metrics, significance, simulate, sweep
+from causalkit.cli import main
+from causalkit.sweep import cluster as cluster_module
+from causalkit.sweep import work
+from causalkit.sweep.networks import digest
+from causalkit.sweep.stores import Store
+
+# A method that takes its time and writes down when it begins and ends; other processes find it through PYTHONPATH.
+SLOW = '''
+import hashlib, os, time
+import numpy as np
+from causalkit import connectivity, methods
+from causalkit.methods.mvgc import MVGC
+
+class Slow(methods.Method):
+    """Correlation, slowly."""
+    name, traits = "slow", MVGC.traits
+    def __init__(self, *, seconds=0.3, order=1, breaks_at=None):
+        self.seconds, self.order, self.breaks_at = seconds, order, breaks_at
+    def _fit(self, recording):
+        x = recording.activity.values
+        digest = hashlib.sha256(x.tobytes()).hexdigest()[:8]
+        log("begin", digest, self.order)
+        if self.breaks_at == x.shape[1]:
+            raise ValueError(f"it broke at {x.shape[1]} neurons")
+        if self.breaks_at == -x.shape[1]:
+            os._exit(1)
+        time.sleep(self.seconds)
+        log("end", digest, self.order)
+        return connectivity.build(np.abs(np.corrcoef(x.T)), neurons=recording.neuron.values, method=self.name)
+
+def log(*words):
+    with open(os.environ["SLOW_LOG"], "a") as file:
+        file.write(" ".join(map(str, (*words, os.getpid(), time.time()))) + "\\n")
+
+import causalkit.methods
+causalkit.methods._WHERE["slow"] = ("slow_method", "Slow")
+'''
+
+
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """The environment in which the slow method is known, and a reader of its log."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "slow_method.py").write_text(SLOW)
+    # in every process of this environment that works on units
+    (folder / "sitecustomize.py").write_text(
+        "import sys\nif {'sweep', 'worker', 'joblib.externals.loky.backend.popen_loky_posix'} & set(sys.orig_argv):\n"
+        "    import slow_method\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("SLOW_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("CAUSALKIT_PROGRESS", "0")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setitem(methods._WHERE, "slow", ("slow_method", "Slow"))
+    yield lambda: [line.split() for line in (tmp_path / "log").read_text().splitlines()] if (
+        tmp_path / "log"
+    ).exists() else []
+    sys.modules.pop("slow_method", None)
+
+
+def events(log, kind):
+    """How often each unit began, or ended."""
+    return Counter((digest, order) for what, digest, order, *_ in log if what == kind)
+
+
+def slow_grid(n_networks=4, orders=(1, 2), **parameters):
+    return {
+        "networks": [{"simulate": {"n_neurons": 4, "n_steps": 200, "random_state": {"first": 0, "count": n_networks}}}],
+        "methods": [{"method": "slow", "parameters": {"order": list(orders), **parameters}}],
+    }
+
+
+def start(tmp_path, grid, *options):
+    """A sweep on the command line, in a process of its own."""
+    path = tmp_path / "grid.yaml"
+    path.write_text(json.dumps(grid))  # JSON is YAML
+    code = "import sys; from causalkit.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "sweep", path, "--store", tmp_path / "store", *options]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process, expected=0):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == expected, (out, err)
+    return out
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def stop_at_work(pid, log):
+    """Stop a process, for a signal that comes, while it is at a unit; return the unit."""
+
+    def at_work():
+        os.kill(pid, signal.SIGSTOP)
+        mine = [(what, digest, order) for what, digest, order, by, _ in log() if by == str(pid)]
+        if mine and mine[-1][0] == "begin":
+            return mine[-1][1:]
+        os.kill(pid, signal.SIGCONT)
+
+    unit = None
+    while unit is None:
+        time.sleep(0.02)
+        unit = at_work()
+    return unit
+
+
+def files(store):
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(store.glob("results/*/*"))}
+
+
+def tiny(methods_=({"method": "mvgc"},), **simulated):
+    simulated = {"n_neurons": 4, "n_steps": 300, **simulated}
+    return {"networks": [{"simulate": simulated}], "methods": list(methods_)}
+
+
+# --- grids
+
+
+def test_lists_are_crossed_and_nested_lists_are_values():
+    grid = sweep.read_grid(
+        {
+            "networks": [
+                {
+                    "simulate": {
+                        "n_neurons": [3, 4], "connection_probability": [0.2, 0.4],
+                        "random_state": {"first": 7, "count": 3},
+                    },
+                    "n_steps": [100, 200],
+                    "surrogate": ["none", "time_shuffle"],
+                },
+                {"simulate": {"connectivity": [[[0, 1], [0, 0]]], "n_steps": 50}},
+            ],
+            "methods": [
+                {"method": "mvgc", "label": "MVGC-{order}", "parameters": {"order": ["aicc", "bic"], "max_order": 5}},
+                {"method": "mvgc", "parameters": {"order": [1, 2]}},
+            ],
+        }
+    )  # fmt: skip
+    assert len(grid.networks) == 2 * 2 * 3 * 2 * 2 + 1
+    assert str(grid.networks[0]) == "N03_p0.2_seed7, first 100 steps"
+    assert str(grid.networks[1]) == "N03_p0.2_seed7, first 100 steps, time_shuffle"
+    assert grid.networks[-1].simulated["connectivity"] == [[0, 1], [0, 0]]
+    assert np.isnan(grid.networks[-1].connection_probability) and "_p" not in grid.networks[-1].name
+    assert [setting.label for setting in grid.settings] == ["MVGC-aicc", "MVGC-bic", "mvgc (order=1)", "mvgc (order=2)"]
+    assert grid.settings[1].parameters == {"order": "bic", "max_order": 5}
+
+
+@pytest.mark.parametrize(("name", "n_networks", "n_settings"), [("sweep_small", 40, 2), ("sweep_paper", 160, 3)])
+def test_the_examples_are_grids(name, n_networks, n_settings):
+    grid = sweep.read_grid(Path(__file__).parents[1] / "examples" / f"{name}.yaml")
+    assert (len(grid.networks), len(grid.settings)) == (n_networks, n_settings)
+
+
+def test_recordings_are_those_of_the_simulator_cut_and_shuffled():
+    entry = {"simulate": {"n_neurons": [3, 4], "random_state": [5, 3, 4], "n_steps": 150}, "n_steps": 100}
+    grid = sweep.read_grid(
+        {"networks": [entry | {"surrogate": ["none", "circular_shift"]}], "methods": [{"method": "mvgc"}]}
+    )
+    units = sweep.units(grid)
+    assert len(units) == len({unit.key for unit in units}) == 12
+    for unit in units:  # those made in batches, for the keys, are those made one by one
+        recording = unit.recording()
+        seed = unit.network.simulated["random_state"]
+        whole = simulate.izhikevich(n_neurons=unit.n_neurons, n_steps=150, random_state=seed)
+        expected = whole.isel(time=slice(100))
+        if unit.network.surrogate != "none":
+            expected = significance.circular_shift(expected, 0)
+        np.testing.assert_array_equal(recording["activity"], expected["activity"])
+        assert digest(recording) == unit.data
+
+
+def test_a_yaml_file_with_environment_variables_and_plain_exponents(tmp_path, monkeypatch):
+    io.write_recording(simulate.izhikevich(n_steps=100), tmp_path / "N05_p0.3_net7.npz")
+    (tmp_path / "grid.yaml").write_text(
+        textwrap.dedent("""
+        networks:
+          - files: {pattern: "${FOLDER_OF_DATA}/N*.npz", stop: 90}
+            surrogate: [null, time_shuffle]
+        methods:
+          - {method: causalformer, parameters: {learning_rate: [5e-4, 1E-3]}}
+    """)
+    )
+    with pytest.raises(ValueError, match="environment variable FOLDER_OF_DATA is not set"):
+        sweep.read_grid(tmp_path / "grid.yaml")
+    for folder in (str(tmp_path), "."):  # a relative path begins at the grid
+        monkeypatch.setenv("FOLDER_OF_DATA", folder)
+        grid = sweep.read_grid(tmp_path / "grid.yaml")
+        network = grid.networks[0]
+        assert (network.name, network.connection_probability) == ("N05_p0.3_net7", 0.3)
+        assert network.recording().sizes["time"] == 90
+    assert [setting.parameters["learning_rate"] for setting in grid.settings] == [5e-4, 1e-3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"netwoks": []}, "unknown key 'netwoks': did you mean networks?"),
+        ({"methods": None}, "methods of the grid is no list"),
+        ({"networks": [{"simulate": {"n_neuron": 5}}]}, "unknown key 'n_neuron': did you mean n_neurons?"),
+        ({"networks": [{"simulate": {"n_neurons": [3, 0]}}]}, "n_neurons"),
+        ({"networks": [{"simulate": {"connection_probability": 1.2}}]}, "connection_probability=1.2 is no prob"),
+        ({"networks": [{"simulate": {"random_state": {"first": 0, "number": 3}}}]}, "unknown key 'number'"),
+        ({"networks": [{"simulate": {}, "surogate": "none"}]}, "did you mean surrogate?"),
+        ({"networks": [{"simulate": {}, "surrogate": "time_shufle"}]}, "did you mean time_shuffle?"),
+        ({"networks": [{"simulate": {}, "n_steps": [1]}]}, "n_steps of networks entry 1 of the grid is 1"),
+        ({"networks": [{"simulate": {}, "files": {"pattern": "*"}}]}, "give simulate or files"),
+        ({"networks": [{"files": {"patern": "*"}}]}, "did you mean pattern?"),
+        ({"networks": [{"files": {}}]}, "has no pattern"),
+        ({"methods": [{"method": "mvcg"}]}, "Did you mean 'mvgc'?"),
+        ({"methods": [{"method": "mvgc", "params": {}}]}, "did you mean parameters?"),
+        ({"methods": [{"method": "mvgc", "parameters": {"ordre": 1}}]}, "did you mean order?"),
+        ({"methods": [{"method": "mvgc", "parameters": {"order": ["bic", "bicc"]}}]}, "did you mean 'bic'"),
+        ({"methods": [{"method": "mvgc", "label": "{ordre}"}]}, "something else than a parameter"),
+        ({"methods": [{"method": "causalformer", "parameters": {"checkpoint": "x"}}]}, "leave it out"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(change, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        sweep.read_grid(tiny() | change)
+
+
+def test_files_that_cannot_be_used_are_refused(tmp_path):
+    networks = [{"files": {"pattern": f"{tmp_path}/*/*.npz"}, "n_steps": 100}]
+    grid = {"networks": networks, "methods": [{"method": "mvgc"}]}
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        sweep.read_grid(grid)
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+    recording = simulate.izhikevich(n_steps=50)
+    io.write_recording(recording, tmp_path / "a" / "same.npz")
+    with pytest.raises(ValueError, match="a shorter recording must not pass for a longer one"):
+        sweep.units(sweep.read_grid(grid))
+    io.write_recording(recording.drop_vars(["connectivity", "target", "source"]), tmp_path / "b" / "same.npz")
+    with pytest.raises(ValueError, match="two networks are called same"):
+        sweep.read_grid(grid)
+    (tmp_path / "a" / "same.npz").unlink()
+    with pytest.raises(ValueError, match="no known connectivity"):
+        sweep.units(sweep.read_grid(grid))
+
+
+# --- keys
+
+
+def test_key_depends_on_data_parameters_and_version_only(monkeypatch):
+    def key(simulated=(), version=None, **parameters):
+        if version:
+            monkeypatch.setattr(Causalformer, "algorithm_version", version)
+        (unit,) = sweep.units(
+            sweep.read_grid(tiny([{"method": "causalformer", "parameters": parameters}], **dict(simulated)))
+        )
+        return unit.key
+
+    same = key()
+    assert key(device="cpu") == key(preset="paper") == key(n_seeds=10) == same  # where, and what presets say anyway
+    others = [key(n_seeds=9), key(precision="bfloat16"), key(random_state=1), key({"random_state": 1}.items()),
+              key({"n_steps": 299}.items())]  # fmt: skip
+    others.append(key(version=Causalformer.algorithm_version + 1))
+    assert len({same, *others}) == 7
+
+
+def test_a_hyperparameter_added_later_leaves_keys_as_they_were(monkeypatch):
+    def keys(neutral):
+        monkeypatch.setattr(MVGC, "added_parameters", neutral, raising=False)
+        return [work.key_of("data", "mvgc", {"order": 1, "new": new}, 1) for new in ("old way", "new way")]
+
+    before = work.key_of("data", "mvgc", {"order": 1}, 1)
+    assert keys({"new": "old way"})[0] == before != keys({"new": "old way"})[1]
+    assert before not in keys({})
+
+
+@pytest.mark.parametrize("part", ["activity", "time", "neuron", "spikes", "connectivity"])
+def test_digest_sees_every_part_of_a_recording(part):
+    recording = simulate.izhikevich(n_steps=50)
+    if part == "neuron":
+        changed = recording.assign_coords(neuron=["a", *recording["neuron"].values[1:]])
+    else:
+        values = recording[part].values.copy()
+        values.flat[-1] = ~values.flat[-1] if part == "spikes" else values.flat[-1] + 1
+        changed = recording.assign({part: (recording[part].dims, values)})
+    assert digest(recording) == digest(recording.copy(deep=True)) != digest(changed)
+    assert digest(recording.assign_attrs(kind="other")) != digest(recording)
+
+
+def test_a_recording_that_changes_meanwhile_is_refused(tmp_path):
+    io.write_recording(simulate.izhikevich(n_steps=100), tmp_path / "r.npz")
+    grid = {"networks": [{"files": {"pattern": str(tmp_path / "r.npz")}}], "methods": [{"method": "mvgc"}]}
+    units = sweep.units(sweep.read_grid(grid))
+    io.write_recording(simulate.izhikevich(n_steps=100, random_state=1), tmp_path / "r.npz")
+    summary = sweep.run(units, tmp_path / "store")
+    assert "has changed since the sweep began" in summary.failed["mvgc on r"]
+
+
+# --- tables
+
+
+def test_table_holds_the_metrics_of_each_seed_and_protocol(tmp_path):
+    parameters = {"preset": "small", "n_seeds": 2, "max_epochs": 1, "random_state": 3}
+    grid = sweep.read_grid(
+        tiny([{"method": "causalformer", "label": "CF", "parameters": parameters}, {"method": "mvgc"}], random_state=5)
+    )
+    summary = sweep.run(grid, tmp_path)
+    assert (summary.computed, summary.failed) == (2, {})
+    table = sweep.table(tmp_path, grid).set_index(["label", "seed", "protocol"])
+    recording = simulate.izhikevich(n_neurons=4, n_steps=300, random_state=5)
+    fitted, truth = Causalformer(**parameters).fit(recording), recording["connectivity"]
+    assert len(table) == 2 * 3 + 2
+    scores = {"ensemble": fitted.connectivity_["score"]} | {
+        str(seed): fitted.connectivity_["seed_score"].sel(seed=seed) for seed in (3, 4)
+    }
+    for protocol in ("off_diagonal", "published"):
+        for seed, score in scores.items():
+            row = table.loc["CF", seed, protocol]
+            assert row["auroc"] == metrics.auroc(truth, score, protocol=protocol)
+            assert row["auprc"] == metrics.auprc(truth, score, protocol=protocol)
+            assert (row["network"], row["n_neurons"], row["n_steps"]) == ("N04_p0.4_seed5_T300", 4, 300)
+            assert (row["epochs"], row["r2_on"], row["surrogate"]) == (1, "test", "none")
+        mvgc = MVGC().fit(recording)
+        row = table.loc["mvgc", "ensemble", protocol]
+        assert row["auroc"] == metrics.auroc(truth, mvgc.connectivity_, protocol=protocol)
+        assert (row["order"], row["r2_on"]) == (int(mvgc.diagnostics_["order"]), "fit")
+    r2 = table.xs("off_diagonal", level="protocol")["r2"]
+    assert r2["CF", "4"] == pytest.approx(float(fitted.diagnostics_["test_r2"].sel(seed=4).mean()), rel=1e-6)
+    assert r2["CF", "ensemble"] == pytest.approx(float(fitted.diagnostics_["ensemble_test_r2"].mean()), rel=1e-6)
+    assert json.loads(table["parameters"].iloc[0])["learning_rate"] == 3e-3
+    assert not list(tmp_path.glob("checkpoints/*")) and not list(tmp_path.glob("claims/*"))
+
+
+def test_table_is_a_function_of_the_files(tmp_path):
+    grid = sweep.read_grid(tiny(random_state=[0, 1]))
+    sweep.run(grid, tmp_path / "store")
+    for name in ("a.parquet", "b.parquet"):
+        sweep.write_table(sweep.table(tmp_path / "store"), tmp_path / name)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    relabeled = sweep.read_grid(tiny([{"method": "mvgc", "label": "linear"}], random_state=[1]))
+    assert sweep.run(relabeled, tmp_path / "store").computed == 0
+    table = sweep.table(tmp_path / "store", relabeled)
+    assert table["label"].tolist() == ["linear"] * 2 and set(table["network"]) == {"N04_p0.4_seed1_T300"}
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "a.parquet"), sweep.table(tmp_path / "store"), check_dtype=False
+    )
+
+
+def test_published_networks_give_the_published_numbers(reference_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAUSALKIT_REFERENCE_DATA", str(reference_data))
+    published = json.loads((reference_data / "paper" / "published.json").read_text())
+    folder = "${CAUSALKIT_REFERENCE_DATA}/paper/networks/"
+    pattern = [folder + name for name in ("N05_p0.[48]_net3.npz", "N10_p0.2_net0.npz")]
+    parameters = {"order": ["aicc", "bic"], "max_order": 10}
+    grid = sweep.read_grid(
+        {
+            "networks": [{"files": {"pattern": pattern, "dt_ms": 1}, "n_steps": 5000}],
+            "methods": [{"method": "mvgc", "label": "{order}", "parameters": parameters}],
+        }
+    )
+    assert sweep.run(grid, tmp_path).failed == {}
+    table = sweep.table(tmp_path, grid).set_index(["network", "label", "protocol"])["auroc"]
+    assert len(table) == 3 * 2 * 2
+    keys = {"aicc": "mvgc_aic", "bic": "mvgc_bic"}
+    for (network, label, protocol), auroc in table.items():
+        if protocol == "published":
+            # one pair of nearly equal scores may be ranked the other way round
+            assert auroc == pytest.approx(published[network]["auroc_paper_protocol"][keys[label]], abs=1e-3)
+        else:  # a complete graph has no non-edge
+            assert np.isnan(auroc) == (network == "N05_p0.8_net3")
+
+
+# --- failures and interruptions
+
+
+def test_a_failed_unit_is_recorded_and_tried_again(slow, tmp_path, capsys):
+    grid = slow_grid(2, seconds=0)
+    grid["networks"].append({"simulate": {"n_neurons": 5, "n_steps": 200}})
+    grid["methods"][0]["parameters"]["breaks_at"] = 5
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
+    arguments = ["sweep", str(tmp_path / "grid.yaml"), "--store", str(tmp_path / "s"), "--out", str(tmp_path / "t.csv")]
+    for computed in (4, 0):
+        assert main(arguments) == 1
+        out = capsys.readouterr().out
+        assert f"{computed} computed" in out
+        assert out.count("failed: slow (order=") == 2 and "it broke at 5 neurons" in out
+    assert events(slow(), "begin").most_common()[1][1] == 2 and len(pd.read_csv(tmp_path / "t.csv")) == 8
+    records = [json.loads(path.read_text()) for path in (tmp_path / "s" / "failures").iterdir()]
+    assert {record["error"] for record in records} == {"it broke at 5 neurons"}
+    assert all("Traceback" in record["traceback"] for record in records)
+    source = Path(sys.modules["slow_method"].__file__)
+    assert source.exists()
+    sys.modules["slow_method"].Slow._fit = MVGC._fit  # mended
+    sys.modules["slow_method"].Slow._regress = lambda self, *a: MVGC(order=1)._regress(*a)
+    sys.modules["slow_method"].Slow.correction, sys.modules["slow_method"].Slow.alpha = "bh", 0.05
+    sys.modules["slow_method"].Slow.estimator = "regression"
+    assert main(arguments) == 0
+    assert not list((tmp_path / "s" / "failures").iterdir())
+
+
+def test_interrupting_leaves_everything_resumable(slow, tmp_path, monkeypatch, capsys):
+    grid = sweep.read_grid(slow_grid(3, [1], seconds=0))
+    slow_method = sys.modules["slow_method"]
+    interrupted = iter([False, True])
+
+    def log(*words):
+        if words[0] == "end" and next(interrupted, False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(slow_method, "log", log)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(grid, tmp_path / "store")
+    assert len(files(tmp_path / "store")) == 1 and not list(tmp_path.glob("store/claims/*"))
+    summary = sweep.run(grid, tmp_path / "store")
+    assert (summary.already, summary.computed) == (1, 2)
+
+
+def test_a_training_that_was_cut_off_goes_on(tmp_path, monkeypatch):
+    from causalkit import training
+
+    parameters = {"preset": "small", "n_seeds": 2, "max_epochs": 3}
+    grid = sweep.read_grid(tiny([{"method": "causalformer", "parameters": parameters}]))
+    epochs, save = [], training._Checkpoint.save
+
+    def save_and_stop(self, run):
+        save(self, run)
+        epochs.append(run.epoch)
+        if epochs == [1]:
+            time.sleep(0.2)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Checkpoint, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(grid, tmp_path / "a")
+    assert len(list((tmp_path / "a" / "checkpoints").iterdir())) == 1
+    assert sweep.run(grid, tmp_path / "a").computed == 1 and epochs == [1, 2, 3]
+    assert not list((tmp_path / "a" / "checkpoints").iterdir())
+
+    (unit,) = sweep.units(grid)
+    folder = tmp_path / "b" / "checkpoints" / unit.key
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.json").write_text("damaged")
+    assert sweep.run(grid, tmp_path / "b").computed == 1 and epochs == [1, 2, 3, 1, 2, 3]
+    resumed, anew = (sweep.table(tmp_path / name) for name in "ab")
+    pd.testing.assert_series_equal(resumed["auroc"], anew["auroc"])
+    pd.testing.assert_series_equal(resumed["r2"], anew["r2"])
+
+
+def test_a_damaged_result_is_noticed_and_made_again(tmp_path):
+    grid, store = sweep.read_grid(tiny(random_state=[0, 1, 2, 3])), tmp_path / "store"
+    sweep.run(grid, store)
+    before = files(store)
+    cut, altered, emptied, whole = before
+    cut.write_bytes(cut.read_bytes()[:-1])
+    content = bytearray(altered.read_bytes())
+    content[len(content) // 2] ^= 1
+    altered.write_bytes(content)
+    emptied.write_bytes(b"")
+    assert sweep.table(store)["key"].nunique() == 1
+    summary = sweep.run(grid, store)
+    assert (summary.already, summary.computed, summary.damaged) == (1, 3, 3)
+    after = files(store)
+    assert len(after) == 4 and after[whole] == before[whole] and sweep.table(store)["key"].nunique() == 4
+    assert sweep.run(grid, store).computed == 0
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_and_started_again(slow, tmp_path, jobs):
+    """kill -9 in the middle, of the process that the user started: nothing is lost, nothing finished is done twice."""
+    grid, store = slow_grid(3, seconds=0.3), tmp_path / "store"
+    process = start(tmp_path, grid, "--jobs", jobs)
+    until(lambda: len(files(store)) >= 2)
+    cut_off = [stop_at_work(process.pid, slow)] if jobs == 1 else []  # workers finish what they are at
+    process.kill()
+    process.wait()
+    before = files(store)
+    out = ended(start(tmp_path, grid, "--jobs", jobs))
+    assert f"{len(before)} were finished" in out or jobs > 1
+    begun, done = events(slow(), "begin"), events(slow(), "end")
+    assert len(done) == len(files(store)) == 6 and set(done.values()) == {1}  # none lost, none twice
+    assert begun - done == Counter(cut_off)
+    assert all(files(store)[path] == mark for path, mark in before.items())
+    assert not list(store.glob("claims/*"))
+
+
+def test_two_processes_share_a_store_and_one_dies(slow, tmp_path):
+    grid, store = slow_grid(10, seconds=0.3), tmp_path / "store"
+    first, second = start(tmp_path, grid), start(tmp_path, grid)
+    until(lambda: len({pid for what, *_, pid, _ in slow() if what == "end"}) == 2)
+    lost = stop_at_work(first.pid, slow)
+    first.kill()
+    first.wait()
+    assert "by other processes" in ended(second)
+    begun, done = events(slow(), "begin"), events(slow(), "end")
+    assert len(done) == len(files(store)) == 20 and set(done.values()) == {1}
+    assert begun - done == Counter([lost])
+    assert not list(store.glob("claims/*"))
+
+
+def test_a_unit_that_another_process_holds_can_be_left(tmp_path):
+    grid = sweep.read_grid(tiny(random_state=[0, 1]))
+    held, free = sweep.units(grid)
+    store = Store(tmp_path)
+    store.make()
+    with store.claim(held.key) as mine:
+        assert mine
+        summary = sweep.run(grid, tmp_path, wait=False)
+        assert (summary.computed, summary.complete) == (1, False)
+        assert f"process {os.getpid()} on" in summary.elsewhere[str(held)] and "not done here: mvgc" in str(summary)
+    assert sweep.run(grid, tmp_path, wait=False).complete
+    assert store.result(free.key) is not None
+
+
+def test_only_one_holds_a_claim(tmp_path):
+    """Many threads claim one unit over and over: removing the lock file must not let two in."""
+    store = Store(tmp_path)
+    store.make()
+    inside, most, entered = [], [], []
+
+    def compete(number):
+        for _ in range(200):
+            with store.claim("unit") as mine:
+                if mine:
+                    inside.append(number)
+                    most.append(len(inside))
+                    entered.append(number)
+                    inside.remove(number)
+
+    threads = [threading.Thread(target=compete, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1} and 6 < len(entered) < 1200
+
+
+@pytest.mark.slow
+def test_a_unit_that_kills_its_process_is_given_up(slow, tmp_path):
+    grid = slow_grid(2, [1], seconds=0)
+    grid["networks"].append({"simulate": {"n_neurons": 5, "n_steps": 200}})
+    grid["methods"][0]["parameters"]["breaks_at"] = -5
+    out = ended(start(tmp_path, grid, "--jobs", 2), expected=1)
+    assert "2 computed" in out and "its process died, also when it ran alone" in out
+    assert len(files(tmp_path / "store")) == 2
+
+
+# --- Dask
+
+
+@pytest.fixture
+def cluster(slow, tmp_path):
+    """A Dask scheduler and two worker processes on this machine."""
+    pytest.importorskip("distributed")
+    started = []
+
+    def dask(*arguments):
+        command = [sys.executable, "-m", "dask", *map(str, arguments)]
+        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path))
+        return started[-1]
+
+    address = tmp_path / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--no-dashboard"]
+    dask("scheduler", *options, "--port", 0, "--scheduler-file", address)
+    until(address.exists)
+    workers = [
+        dask("worker", *options, "--nthreads", 1, "--no-nanny", "--scheduler-file", address) for _ in range(2)
+    ]
+    yield json.loads(address.read_text())["address"], {worker.pid: worker for worker in workers}
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_dask_workers_and_one_is_killed(slow, cluster, tmp_path):
+    address, workers = cluster
+    grid, summary = sweep.read_grid(slow_grid(10, seconds=0.3)), []
+    sweeping = threading.Thread(target=lambda: summary.append(sweep.run(grid, tmp_path / "store", dask=address)))
+    sweeping.start()
+    until(lambda: len({pid for what, *_, pid, _ in slow() if what == "end"}) == 2)
+    victim = next(iter(workers))
+    cut_off = stop_at_work(victim, slow)
+    before = files(tmp_path / "store")
+    os.kill(victim, signal.SIGKILL)
+    sweeping.join(timeout=120)
+    assert summary and summary[0].computed == 20 and summary[0].complete, summary
+    after = files(tmp_path / "store")
+    assert len(after) == 20 and all(after[path] == mark for path, mark in before.items())
+    begun, done = events(slow(), "begin"), events(slow(), "end")
+    assert len(done) == 20 and begun[cut_off] == 2 and begun - done == Counter([cut_off])
+    # done twice at most: a unit whose result was still on its way when its worker died
+    assert done.total() <= 21
+    assert {pid for *_, pid, _ in slow()} == {str(pid) for pid in workers}  # none computed here
+
+
+def test_dask_reports_failures_and_missing_schedulers(slow, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    grid = sweep.read_grid(slow_grid(1, [1], seconds=0, breaks_at=4))
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as local, distributed.Client(local) as client:
+        summary = sweep.run(grid, tmp_path / "store", dask=client)
+    assert list(summary.failed.values()) == ["it broke at 4 neurons"]
+    monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 0.2)
+    with pytest.raises(ConnectionError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
+        sweep.run(grid, tmp_path / "store", dask="tcp://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"pip install 'causalkit\[cluster\]'"):
+        sweep.run(grid, tmp_path / "store", dask="tcp://127.0.0.1:1")
+
+
+# --- command line
+
+
+def test_dry_run_writes_nothing(tmp_path, capsys):
+    path = tmp_path / "grid.yaml"
+    path.write_text(json.dumps(tiny(random_state=[0, 1])))
+    command = ["sweep", str(path), "--store", str(tmp_path / "store")]
+    assert main([*command, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "units       2: 0 finished, 2 to do" in out and "2 s or less, one unit after another" in out
+    assert not (tmp_path / "store").exists()
+    assert main([*command, "--out", str(tmp_path / "t.parquet")]) == 0
+    assert "4 rows of 2 units" in capsys.readouterr().out
+    assert main([*command, "--dry-run"]) == 0 and "2 finished, 0 to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "t.xlsx"], "use .parquet or .csv"),
+        (["--jobs", "0"], "jobs is 0"),
+        (["--jobs", "2", "--dask", "x"], "not allowed with"),
+        (["--store", __file__], "is a file: a store is a folder"),
+    ],
+)
+def test_wrong_options_are_one_sentence(tmp_path, capsys, options, message):
+    path = tmp_path / "grid.yaml"
+    path.write_text(json.dumps(tiny()))
+    assert main(["sweep", str(path), "--store", str(tmp_path / "store"), *options]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "grid.yaml"
+    path.write_text(json.dumps(tiny()))
+    monkeypatch.setattr(sweep, "run", interrupt)
+    assert main(["sweep", str(path), "--store", str(tmp_path / "store")]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
