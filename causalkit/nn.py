@@ -17,6 +17,7 @@ __all__ = [
     "Embedding",
     "EnsembleModule",
     "Linear",
+    "PeriodicEmbedding",
     "Time2Vec",
     "cross_attention",
     "generators",
@@ -121,6 +122,27 @@ class Time2Vec(nn.Module):
     def forward(self, time):
         phase = time[..., None] * self.weight[:, None] + self.bias[:, None]  # (models, rows, channels)
         return torch.sin(phase) if self.periodic else phase
+
+
+class PeriodicEmbedding(nn.Module):
+    """Sines of a value at learned frequencies (Gorishniy et al. 2022, arXiv 2203.05556): for sharp functions of it.
+
+    Takes values (n_models, rows) and returns (n_models, rows, n_channels).
+    """
+
+    def __init__(self, n_models: int, n_channels: int, scale: float = 3.0):
+        super().__init__()
+        self.scale = scale  # standard deviation of the first frequencies, in radians a standard deviation of the value
+        self.weight = nn.Parameter(torch.empty(n_models, n_channels))
+        self.bias = nn.Parameter(torch.empty(n_models, n_channels))
+
+    @torch.no_grad()
+    def reset_member(self, member, generator):
+        self.weight[member].normal_(std=self.scale, generator=generator)
+        self.bias[member].uniform_(-math.pi, math.pi, generator=generator)
+
+    def forward(self, value):
+        return torch.sin(value[..., None] * self.weight[:, None] + self.bias[:, None])
 
 
 class BatchNorm(nn.Module):

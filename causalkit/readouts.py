@@ -42,7 +42,7 @@ def normalize_rows(attention: np.ndarray, axes) -> np.ndarray:
     return attention / attention.sum(axis=axes, keepdims=True)
 
 
-def aggregate_attention(attention: np.ndarray, neurons) -> xr.Dataset:
+def aggregate_attention(attention: np.ndarray, neurons, *, scale_rows: bool = True) -> xr.Dataset:
     """Aggregate cross-attention into a connectivity (Lu et al. 2023, section 3.3).
 
     Heads and history steps are added up, windows averaged, each target's row scaled to sum 1, and the members
@@ -54,6 +54,9 @@ def aggregate_attention(attention: np.ndarray, neurons) -> xr.Dataset:
         Each member's attention, added up over heads and averaged over windows.
     neurons : sequence of str
         Names, (n_neurons,).
+    scale_rows : bool
+        True scales each target's row to sum 1, as published. False scales each member so that its mean row does: for
+        networks in which a target may attend to nobody, and a row's sum tells how much it needs others.
 
     Returns
     -------
@@ -61,7 +64,11 @@ def aggregate_attention(attention: np.ndarray, neurons) -> xr.Dataset:
         ``score (target, source)``, ``seed_score (seed, target, source)``, ``lag_score (target, source, lag)`` and
         ``seed_lag_score``; the diagonal is in place.
     """
-    shares = normalize_rows(np.asarray(attention, dtype=np.float64), (-2, -1))
+    attention = np.asarray(attention, dtype=np.float64)
+    if scale_rows:
+        shares = normalize_rows(attention, (-2, -1))
+    else:
+        shares = normalize_rows(attention, (-3, -2, -1)) * attention.shape[-3]
     result = xr.Dataset(
         {"seed_lag_score": (("seed", "target", "source", "lag"), shares)},
         coords={"target": list(neurons), "source": list(neurons), "lag": np.arange(1, shares.shape[-1] + 1)},

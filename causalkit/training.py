@@ -30,7 +30,9 @@ class Schedule:
     batch_size : int
         Windows a step, for each member.
     learning_rate, weight_decay : float
-        Of AdamW; the rate is constant.
+        Of AdamW.
+    learning_rate_decay : {"constant", "linear"}
+        "linear" warms up over the first twentieth of the steps and then falls to zero at `max_epochs`.
     max_epochs : int
         Passes over the training windows at most; 0 leaves the model untrained.
     patience : int
@@ -45,6 +47,13 @@ class Schedule:
     max_epochs: int
     patience: int
     precision: str = "float32"
+    learning_rate_decay: str = "constant"
+
+    def rate(self, progress: float) -> float:
+        """Learning rate after the fraction `progress` of all steps."""
+        if self.learning_rate_decay == "constant":
+            return self.learning_rate
+        return self.learning_rate * min(1.0, progress / 0.05) * (1.0 - progress)
 
 
 @dataclass
@@ -216,7 +225,11 @@ def _train_epoch(run: _Run, loss: Loss, n_train: int, bar) -> list[float]:
     order = torch.stack(order).to(run.device)  # (active members, n_train)
     total = torch.zeros(len(run.active), device=run.device)
     run.model.train()
-    for windows in order.split(run.schedule.batch_size, dim=1):
+    batches = order.split(run.schedule.batch_size, dim=1)
+    for step, windows in enumerate(batches, start=1):
+        rate = run.schedule.rate((run.epoch + step / (len(batches) + 1)) / run.schedule.max_epochs)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
         run.optimizer.zero_grad(set_to_none=True)
         with run.autocast():
             losses = loss(run.model, windows)
@@ -294,7 +307,8 @@ class _Checkpoint:
             raise ValueError(
                 f"checkpoint in {self.folder} cannot be read ({error}): delete the folder to train anew"
             ) from error
-        if not same_run or earlier | {"max_epochs": None} != asked | {"max_epochs": None}:
+        free = {"max_epochs": None} if run.schedule.learning_rate_decay == "constant" else {}
+        if not same_run or earlier | free != asked | free:
             raise ValueError(
                 f"checkpoint in {self.folder} belongs to a run with other data or hyperparameters: "
                 "give another folder, or delete this one to train anew"

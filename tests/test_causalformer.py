@@ -16,7 +16,7 @@ from causalkit.windows import Scaling, Windows
 
 TINY = {
     "n_seeds": 2, "context": 4, "embedding_dim": 12, "feedforward_dim": 16, "head_dim": 4, "n_heads": 2,
-    "batch_size": 32, "learning_rate": 5e-3, "max_epochs": 2, "device": "cpu",
+    "preset": "paper", "batch_size": 32, "learning_rate": 5e-3, "max_epochs": 2, "device": "cpu",
 }  # fmt: skip
 
 
@@ -389,7 +389,7 @@ def test_estimated_seconds_scale_with_the_work(spikers):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"preset": "papers"}, ValueError, "preset='papers' is unknown: choose one of paper, small"),
+        ({"preset": "papers"}, ValueError, "preset='papers' is unknown: choose one of fast, paper, small"),
         ({"encoder_attention": "all"}, ValueError, "choose one of local, global"),
         ({"n_seeds": 0}, ValueError, "n_seeds=0 must be positive"),
         ({"context": 2.5}, TypeError, "context=2.5 must be a whole number"),

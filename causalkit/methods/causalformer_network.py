@@ -111,8 +111,8 @@ class CausalformerNetwork(EnsembleModule):
 
     Parameters
     ----------
-    n_models, n_neurons : int
-        Members of the ensemble, and neurons of the recording.
+    n_models, n_neurons, context : int
+        Members of the ensemble, neurons of the recording, history steps.
     embedding_dim, feedforward_dim, head_dim, n_heads : int
         Channels of a token, of the hidden feed-forward layer, and of each attention head.
     dropout_embedding, dropout_feedforward : float
@@ -122,7 +122,7 @@ class CausalformerNetwork(EnsembleModule):
     """
 
     def __init__(
-        self, n_models, n_neurons, *, embedding_dim=100, feedforward_dim=400, head_dim=8, n_heads=10,
+        self, n_models, n_neurons, *, context=10, embedding_dim=100, feedforward_dim=400, head_dim=8, n_heads=10,
         dropout_embedding=0.1, dropout_feedforward=0.1, encoder_attention="local",
     ):  # fmt: skip
         super().__init__()
@@ -132,6 +132,7 @@ class CausalformerNetwork(EnsembleModule):
         self.encoder = Encoder(*sizes, mixes_neurons=encoder_attention == "global")
         self.decoder = Decoder(*sizes)
         self.readout = Linear(n_models, embedding_dim, 1)
+        self.n_heads, self.keys_per_neuron = n_heads, context
 
     def encode(self, history, time_s):
         """Tokens of the history after the encoder: (S, B, N, L, C)."""
@@ -139,7 +140,7 @@ class CausalformerNetwork(EnsembleModule):
         tokens = self.embedding(history, time_s)
         return self.encoder(tokens, windows, neurons).view(models, windows, neurons, length, -1)
 
-    def forward(self, history, history_time_s, target_time_s, target_input=None):
+    def forward(self, history, history_time_s, target_time_s, target_input=None, need_attention=True):
         """Forecast the step after each window.
 
         Parameters
@@ -149,6 +150,8 @@ class CausalformerNetwork(EnsembleModule):
         target_input : (S, B, N, 1) or None
             What the decoder is given as target values: None is zeros, as published; the true values leak
             the future into the forecast.
+        need_attention : bool
+            Without effect: the attention is computed anyway.
 
         Returns
         -------
