@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks test-book system-deps links bench clean
+.PHONY: help book test notebooks test-book system-deps links bench baselines scale clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*  ## ' Makefile | sed -E 's/:.*  ## /\t/' | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -42,8 +42,14 @@ test-book: $(INSTALLED)  ## open the built book in Chromium: links, images, sear
 links: $(INSTALLED)  ## check that the addresses in the book still answer (needs the network)
 	$(BIN)/python tools/book.py --check-links
 
-bench: $(INSTALLED)  ## speed and memory against named baselines
+bench: $(INSTALLED)  ## speed of simulator and training: every benchmarks/*_speed.py
 	@for file in $(wildcard benchmarks/*_speed.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+baselines: $(INSTALLED)  ## speed beside statsmodels, and beside Brian2 with BRIAN2=path/to/its/python
+	$(BIN)/python benchmarks/baselines.py $(if $(BRIAN2),--brian2-python $(BRIAN2))
+
+scale: $(INSTALLED)  ## seconds and memory for up to 1,000 neurons (hours; needs 16 GB)
+	$(BIN)/python benchmarks/scale.py
 
 clean:  ## remove everything that was built (the .venv stays)
 	rm -rf _build results notebooks/results

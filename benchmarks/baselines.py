@@ -98,7 +98,9 @@ def compare_mvgc(recordings: list[xr.Dataset], also_theirs: np.ndarray, order: s
 def simulate_ours(connectivity: np.ndarray, n_steps: int) -> tuple[np.ndarray, list[xr.Dataset]]:
     """Noise (network, step, neuron) and recordings of all networks in one call."""
     n_networks, n_neurons, _ = connectivity.shape
-    noise = np.random.default_rng(0).standard_normal((n_networks, n_steps, n_neurons)) * 5**0.5 + 5
+    noise = np.random.default_rng(0).standard_normal((n_networks, n_steps, n_neurons))
+    noise *= 5**0.5  # in place, as the simulator draws its own
+    noise += 5
     return noise, simulate.izhikevich(connectivity=connectivity, input_current=noise)
 
 

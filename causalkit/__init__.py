@@ -18,7 +18,7 @@ _PUBLIC = {
 }
 _MODULES = (
     "connectivity", "io", "metrics", "methods", "nn", "plots", "readouts", "recording", "rerun", "significance",
-    "simulate", "summary", "training", "windows",
+    "simulate", "summary", "sweep", "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

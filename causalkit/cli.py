@@ -27,7 +27,7 @@ def main(argv=None):
     except SystemExit as ended:  # --help and --version
         return ended.code or 0
     except KeyboardInterrupt as interrupt:
-        print(f"causalkit: interrupted; {interrupt or 'nothing was written'}", file=sys.stderr)
+        print(f"causalkit: interrupted; {str(interrupt) or 'nothing was written'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,7 +8,7 @@ window crosses one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ def from_array(
     connectivity: Any = None,
     cell_type: Sequence[str] | None = None,
     trial: Sequence[int] | None = None,
+    variables: Mapping[str, Any] | None = None,
     more_neurons_than_times: bool = False,
 ) -> xr.Dataset:
     """Make a recording of an array, a DataFrame or a pynapple `TsdFrame`.
@@ -74,6 +75,8 @@ def from_array(
         (n_neurons,).
     trial : sequence of int, optional
         (n_times,), the trial of each time step.
+    variables : mapping, optional
+        What else belongs to the recording, each as ``(dimensions, values)``.
     more_neurons_than_times : bool
         Accept more columns than rows, which otherwise counts as a transposed array.
 
@@ -87,8 +90,9 @@ def from_array(
     TypeError
         Text, objects or complex numbers where real numbers are needed.
     ValueError
-        A wrong number of dimensions, a wrong length, repeated names, an unknown kind, an impossible step, negative
-        values of kind "spikes", values so far from zero that float32 would lose how they change.
+        A wrong number of dimensions, a wrong length, repeated names (also among `variables`), an unknown kind, an
+        impossible step, negative values of kind "spikes", values so far from zero that float32 would lose how they
+        change.
     """
     values, columns, seconds = _unpack(data)
     values = numbers(values, "activity")
@@ -112,21 +116,19 @@ def from_array(
     trial = None if trial is None else of_length(trial, n_times, "trial", "time step")
     dt_ms = time_step(dt_ms, seconds, trial)
 
-    recording = xr.Dataset(
-        {"activity": (("time", "neuron"), single_precision(values, names))},
-        coords={"time": np.arange(n_times) * dt_ms, "neuron": names},
-        attrs={"kind": kind, "dt_ms": dt_ms},
-    )
-    recording["time"].attrs["units"] = "ms"
+    # one Dataset at the end: adding variables one by one costs more than simulating a small network
+    contents = {"activity": (("time", "neuron"), single_precision(values, names))}
+    coords = {"time": ("time", np.arange(n_times) * dt_ms, {"units": "ms"}), "neuron": names}
+    attrs = {"kind": kind, "dt_ms": dt_ms}
     if more_neurons_than_times:
-        recording.attrs["more_neurons_than_times"] = 1  # netCDF attributes know no bool
+        attrs["more_neurons_than_times"] = 1  # netCDF attributes know no bool
     for name, extra, dtype in (("spikes", spikes, bool), ("voltage_mv", voltage_mv, float)):
         if extra is not None:
-            recording[name] = ("time", "neuron"), of_shape(extra, (n_times, n_neurons), name).astype(dtype)
+            contents[name] = ("time", "neuron"), of_shape(extra, (n_times, n_neurons), name).astype(dtype)
     if connectivity is not None:
         wiring = of_shape(connectivity, (n_neurons, n_neurons), "connectivity")
-        recording["connectivity"] = ("target", "source"), wiring.astype(float)
-        recording = recording.assign_coords(target=names, source=names)
+        contents["connectivity"] = ("target", "source"), wiring.astype(float)
+        coords |= {"target": names, "source": names}
     if cell_type is not None:
         types = np.asarray(of_length(cell_type, n_neurons, "cell_type", "neuron"), dtype=str)
         unknown = sorted(set(types.tolist()) - set(CELL_TYPES))
@@ -134,10 +136,15 @@ def from_array(
             raise ValueError(
                 f"cell_type holds {unknown}: signs of edges are read from it; use {list(CELL_TYPES)}"
             )
-        recording["cell_type"] = "neuron", types
+        contents["cell_type"] = "neuron", types
     if trial is not None:
-        recording["trial"] = "time", trial_ids(trial)
-    return recording
+        contents["trial"] = "time", trial_ids(trial)
+    if taken := sorted({*contents, *coords} & set(variables or ())):
+        raise ValueError(
+            f"variables holds {taken}, which the recording has already: one would silently replace the other; rename "
+            "them"
+        )
+    return xr.Dataset(contents | dict(variables or {}), coords=coords, attrs=attrs)
 
 
 def as_recording(data: Any) -> xr.Dataset:

@@ -23,7 +23,12 @@ from IPython.display import display
 
 from causalkit import __version__, connectivity
 
-_READERS = {".csv": pd.read_csv, ".nc": xr.load_dataset, ".json": lambda path: json.loads(path.read_text())}
+_READERS = {
+    ".csv": pd.read_csv,
+    ".parquet": pd.read_parquet,
+    ".nc": xr.load_dataset,
+    ".json": lambda path: json.loads(path.read_text()),
+}
 _run: dict = {}  # of this notebook: what check_parameters found, for its opening line
 
 
@@ -186,7 +191,7 @@ def stored(name: str) -> pd.DataFrame | xr.Dataset | dict:
     Parameters
     ----------
     name : str
-        File name, ending in ``.csv`` (a table), ``.nc`` (a Dataset) or ``.json`` (a dict).
+        File name, ending in ``.csv`` or ``.parquet`` (a table), ``.nc`` (a Dataset) or ``.json`` (a dict).
 
     Raises
     ------

@@ -296,7 +296,47 @@ def test_few_networks_are_dots_beside_the_published_median():
     np.testing.assert_allclose(
         [d.get_ydata()[0] for d in diamonds], theirs.groupby("method", sort=False).auroc.median()
     )
+    bars = [line.get_ydata() for line in ax.lines if line.get_marker() == "None" and len(line.get_ydata()) == 2][:2]
+    extremes = theirs.groupby("method", sort=False).auroc.agg(["min", "max"])
+    np.testing.assert_allclose(bars, extremes)
+    # what was computed stands left of what was published, in the same color
+    for dot, diamond in zip(dots, diamonds, strict=True):
+        assert max(dot.get_xdata()) < diamond.get_xdata()[0]
+        assert dot.get_color() == diamond.get_markerfacecolor()
     assert "published median" in legend_texts(ax.figure.legends[0])
+
+
+def test_violins_leave_out_empty_scores_and_show_what_was_only_published():
+    table, published = auroc_table(7), auroc_table(4, methods=("MVGC", "Ensemble"))
+    complete = (table.n_neurons == 5) & (table.connection_probability == 0.2) & (table.network > 0)
+    table.loc[complete, "auroc"] = np.nan
+    axes = plots.auroc_violins(table, published)
+    assert not axes[0, 0].collections and len(axes[0, 1].collections) == 2
+    dots = [line for line in axes[0, 0].lines if line.get_marker() == "o"]
+    assert [len(dot.get_ydata()) for dot in dots[:2]] == [1, 1]
+    diamonds = [line.get_xdata()[0] for line in axes[1, 1].lines if line.get_marker() == "D"]
+    assert np.round(diamonds).tolist() == [0, 2]  # MVGC, and what only the published table has
+    assert "Ensemble" in legend_texts(axes[0, 0].figure.legends[0])
+
+
+def test_chance_is_higher_where_the_diagonal_counts(rng):
+    def chance(**options):
+        axes = plots.auroc_violins(auroc_table(3), **options)
+        lines = [[line for line in ax.lines if line.get_linestyle() == ":"] for ax in axes.flat]
+        return np.reshape([line.get_ydata()[0] for (line,) in lines], axes.shape)
+
+    np.testing.assert_array_equal(chance(), 0.5)
+    lifted = chance(protocol="published")
+    for (row, column), value in np.ndenumerate(lifted):
+        n, p = (5, 10, 20)[column], (0.2, 0.4)[row]
+        n_edges = round(p * n * (n - 1))
+        off = np.flatnonzero(~np.eye(n, dtype=bool))
+        truth = np.zeros((n, n), int)
+        truth.flat[rng.choice(off, n_edges, replace=False)] = 1
+        blind = [metrics.auroc(truth, rng.random((n, n)), protocol="published") for _ in range(200)]
+        assert abs(np.mean(blind) - value) < 5 * np.std(blind) / 200**0.5
+    with pytest.raises(ValueError, match="protocol is 'paper'.*off_diagonal"):
+        plots.auroc_violins(auroc_table(3), protocol="paper")
 
 
 def test_violins_of_a_foreign_table_are_refused():

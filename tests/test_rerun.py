@@ -119,7 +119,10 @@ def test_stored_results_are_found_from_the_notebooks_folder(tmp_path, monkeypatc
     (tmp_path / "book" / "results" / "table.csv").write_text("a,b\n1,2\n")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert rerun.stored("table.csv").to_dict("list") == {"a": [1], "b": [2]}
+    table = rerun.stored("table.csv")
+    assert table.to_dict("list") == {"a": [1], "b": [2]}
+    table.to_parquet(tmp_path / "book" / "results" / "table.parquet")
+    assert rerun.stored("table.parquet").equals(table)
     with pytest.raises(FileNotFoundError, match="run the notebook inside a clone"):
         rerun.stored("missing.csv")
 

@@ -27,8 +27,8 @@ __all__ = ["PRESETS", "Causalformer"]
 # in the program kept the rate constant. "small" is the paper's network for trying things out, with a worse readout.
 PRESETS = {
     "fast": {
-        "tokens": "history", "context": 10, "embedding_dim": 64, "feedforward_dim": 128, "head_dim": 8, "n_heads": 4,
-        "dropout_embedding": 0.0, "dropout_feedforward": 0.0, "batch_size": 8, "learning_rate": 2e-3,
+        "tokens": "history", "context": 10, "embedding_dim": 64, "feedforward_dim": 128, "head_dim": 8, "n_heads": "auto",
+        "dropout_embedding": 0.0, "dropout_feedforward": 0.0, "batch_size": 8, "learning_rate": 2.5e-3,
         "learning_rate_decay": "linear", "weight_decay": 1e-3, "max_epochs": 10, "patience": 10, "n_seeds": 10,
     },
     "paper": {
@@ -79,7 +79,9 @@ class Causalformer(StoredNetwork, Method):
     context : int, optional
         History steps that a forecast sees.
     embedding_dim, feedforward_dim, head_dim, n_heads : int, optional
-        Width of a token, of the hidden feed-forward layer, of an attention head; number of heads.
+        Width of a token, of the hidden feed-forward layer, of an attention head; number of heads, which
+        ``n_heads="auto"`` (in "fast") sets to two for five neurons, within 4 and 16: a head's scores have no higher
+        rank than `head_dim`, so many neurons need many heads, and idle heads attend to anybody.
     dropout_embedding, dropout_feedforward : float, optional
         Dropout probabilities.
     batch_size, learning_rate, learning_rate_decay, weight_decay, max_epochs, patience : optional
@@ -206,7 +208,7 @@ class Causalformer(StoredNetwork, Method):
             if values[name] not in choices:
                 raise ValueError(f"{name}={values[name]!r} is unknown: choose one of {', '.join(choices)}")
         for name, value in values.items():
-            if name in _PRESET_CHOICES:
+            if name in _PRESET_CHOICES or (name == "n_heads" and value == "auto"):
                 continue
             whole = isinstance(PRESETS["paper"][name], int)
             if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
@@ -230,6 +232,8 @@ class Causalformer(StoredNetwork, Method):
         names = ("embedding_dim", "feedforward_dim", "head_dim", "n_heads", "dropout_embedding",
                  "dropout_feedforward")  # fmt: skip
         sizes = {name: values[name] for name in names}
+        if values["n_heads"] == "auto":
+            sizes["n_heads"] = min(max(4, round(0.4 * n_neurons)), 16)
         sizes |= {"context": values["context"], "encoder_attention": self.encoder_attention}
         if values["tokens"] == "history":
             return CompactNetwork(values["n_seeds"], n_neurons, leak_future=self.leak_future, **sizes)

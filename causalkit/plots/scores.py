@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ..metrics import PROTOCOLS
 from .style import BLACK, BLUE, DASHES, GRAY, ORANGE, PALETTE, RED, new_axes, panels, styled
 
 FEW_NETWORKS = 5
@@ -94,20 +95,24 @@ def training_curves(training, ax=None):
 
 
 @styled
-def auroc_violins(table, published=None, axes=None):
+def auroc_violins(table, published=None, axes=None, *, protocol="off_diagonal"):
     """AUROC of each method on networks of each size and density: Figure 2 of the paper.
 
     A method with more than five networks in a panel gets a violin, with the median as a white dot and a black
-    bar from the 25th to the 75th percentile; with fewer, each network is a dot.
+    bar from the 25th to the 75th percentile; with fewer, each network is a dot. Empty scores are left out.
 
     Parameters
     ----------
     table : pandas.DataFrame
         One row a network and method: `n_neurons`, `connection_probability`, `method`, `auroc`.
     published : pandas.DataFrame, optional
-        Published values with the same columns: their median in each panel is an open diamond.
+        Published values with the same columns: in each panel their median is a diamond, on a line from the lowest to
+        the highest. A method may be in this table alone.
     axes : array_like of matplotlib.axes.Axes, optional
         Shape (number of probabilities, number of sizes).
+    protocol : {"off_diagonal", "published"}
+        That of the scores; says where chance is. The diagonal, if it is counted as true negatives, lifts it above
+        one half, and the further the fewer non-edges there are.
 
     Returns
     -------
@@ -117,8 +122,12 @@ def auroc_violins(table, published=None, axes=None):
     Raises
     ------
     ValueError
-        If a table lacks a column.
+        If a table lacks a column, or the protocol is unknown.
     """
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"protocol is {protocol!r}: it says where the line of chance stands; give one of {list(PROTOCOLS)}"
+        )
     tables = [_with_columns(table, "table")]
     if published is not None:
         tables.append(_with_columns(published, "published"))
@@ -131,15 +140,18 @@ def auroc_violins(table, published=None, axes=None):
         axes = panels(n_rows, n_columns, height=height, sharex=True, sharey=True)
     axes = np.reshape(axes, (len(probabilities), len(sizes)))
     low = min(float(each["auroc"].min()) for each in tables)
+    shift, width = (0, 0.85) if published is None else (-0.15, 0.6)  # room for the diamonds
     for (row, column), ax in np.ndenumerate(axes):
         own, theirs = (_cell(each, sizes[column], probabilities[row]) for each in (table, published))
         for x, (method, color) in enumerate(colors.items()):
-            _draw_distribution(ax, x, own.loc[own["method"] == method, "auroc"].to_numpy(), color)
-            values = theirs.loc[theirs["method"] == method, "auroc"]
+            values = own.loc[own["method"] == method, "auroc"].dropna().to_numpy()
+            _draw_distribution(ax, x + shift, values, color, width)
+            values = theirs.loc[theirs["method"] == method, "auroc"].dropna()
             if len(values):
-                ax.plot(x + 0.33, values.median(), "D", ms=6, mfc="white", mec=BLACK, mew=1.3, zorder=5)
-        ax.axhline(0.5, color=GRAY, ls=":", lw=1)
-        ax.set(xticks=[], xlim=(-0.6, len(methods) - 0.25), ylim=(min(0.45, low - 0.03), 1.03))
+                ax.plot([x + 0.32] * 2, [values.min(), values.max()], color=BLACK, lw=1.2, zorder=4)
+                ax.plot(x + 0.32, values.median(), "D", ms=5.5, mfc=color, mec=BLACK, mew=1, zorder=5)
+        ax.axhline(_chance(sizes[column], probabilities[row], protocol), color=GRAY, ls=":", lw=1)
+        ax.set(xticks=[], xlim=(-0.6, len(methods) - 0.4), ylim=(min(0.45, low - 0.03), 1.03))
         if row == 0:
             ax.set_title(f"N = {sizes[column]}")
         if column == 0:
@@ -147,7 +159,7 @@ def auroc_violins(table, published=None, axes=None):
     handles = [Patch(color=color, label=method) for method, color in colors.items()]
     if published is not None:
         handles.append(
-            Line2D([], [], ls="", marker="D", ms=7, mfc="white", mec=BLACK, label="published median")
+            Line2D([], [], color=BLACK, lw=1.2, marker="D", ms=6, mfc="white", mec=BLACK, label="published median")
         )
     handles.append(Line2D([], [], color=GRAY, ls=":", label="chance"))
     axes[0, 0].figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=1.4)
@@ -199,13 +211,21 @@ def _cell(table, n_neurons, probability):
     return table[(table["n_neurons"] == n_neurons) & np.isclose(table["connection_probability"], probability)]
 
 
-def _draw_distribution(ax, x, values, color):
+def _chance(n_neurons, probability, protocol):
+    """AUROC of a blind method on a network with as many non-edges as are expected."""
+    if protocol == "off_diagonal":
+        return 0.5
+    non_edges = (1 - probability) * n_neurons * (n_neurons - 1)
+    return (0.5 * non_edges + n_neurons) / (non_edges + n_neurons)
+
+
+def _draw_distribution(ax, x, values, color, width):
     if len(values) > FEW_NETWORKS and np.ptp(values) > 0:
-        violin = ax.violinplot(values, [x], widths=0.85, showextrema=False)
+        violin = ax.violinplot(values, [x], widths=width, showextrema=False)
         plt.setp(violin["bodies"], facecolor=color, edgecolor=BLACK, alpha=1, linewidth=0.8)
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
         ax.plot([x, x], [low, high], color=BLACK, lw=3.5, solid_capstyle="butt")
         ax.plot(x, middle, "o", color="white", ms=4, mec=BLACK, mew=0.6)
     else:
-        spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(len(values))
+        spread = np.linspace(-0.2, 0.2, len(values)) * width if len(values) > 1 else np.zeros(len(values))
         ax.plot(x + spread, values, "o", color=color, ms=6, mec=BLACK, mew=0.5)

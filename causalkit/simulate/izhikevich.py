@@ -138,11 +138,12 @@ def izhikevich(
     voltage_mv = _run(params, synapses, input_current)
     recordings = []
     for k in range(n_networks):
-        run = _as_recording(voltage_mv[:, k], connectivity[k], cell_type[k], params[k], names, random_state + k)
         variables, attributes = told(synapses, k)
         if stimulus is not None:
             variables["stimulus"] = ("time", "neuron"), stimulus[k]
-        recordings.append(run.assign(variables).assign_attrs(attributes))
+        run = _as_recording(voltage_mv[k], connectivity[k], cell_type[k], params[k], names, variables)
+        run.attrs |= {"simulator": "izhikevich", "random_state": random_state + k, **attributes}
+        recordings.append(run)
     return recordings if many else recordings[0]
 
 
@@ -173,7 +174,7 @@ def izhikevich_step(v, u, params, connectivity, input_current):
     """
     fired = v >= SPIKE_THRESHOLD_MV
     current = input_current + np.matmul(connectivity, fired[..., None])[..., 0]
-    return *_advance(v, u, params, fired, current), fired
+    return *_advance(v, u, np.moveaxis(params, -1, 0), fired, current), fired
 
 
 def izhikevich_parameters(cell_type, random_state):
@@ -217,9 +218,9 @@ def _n_steps_of(input_current, stimulus, modulation):
     return 5000
 
 
-def _advance(v, u, params, fired, current):
+def _advance(v, u, abcd, fired, current):
     """Reset the neurons that fired and move on by one step with the current into each."""
-    a, b, c, d = np.moveaxis(params, -1, 0)  # each (..., n_neurons)
+    a, b, c, d = abcd  # each (..., n_neurons)
     v = np.where(fired, c, v)
     u = np.where(fired, u + d, u)
     drive = 108 - u + current
@@ -230,22 +231,23 @@ def _advance(v, u, params, fired, current):
 
 
 def _run(params, synapses, input_current):
-    """Voltages of all networks, shape (n_steps, n_networks, n_neurons)."""
+    """Voltages of all networks, shape (n_networks, n_steps, n_neurons)."""
     n_networks, n_steps, n_neurons = input_current.shape
-    voltage_mv = np.empty((n_steps, n_networks, n_neurons))
-    v = voltage_mv[0] = np.full((n_networks, n_neurons), INITIAL_VOLTAGE_MV)
-    u = params[..., 1] * v
+    voltage_mv = np.empty((n_networks, n_steps, n_neurons))
+    abcd = np.ascontiguousarray(np.moveaxis(params, -1, 0))
+    v = voltage_mv[:, 0] = np.full((n_networks, n_neurons), INITIAL_VOLTAGE_MV)
+    u = abcd[1] * v
     for t in range(n_steps - 1):
         fired = v >= SPIKE_THRESHOLD_MV
-        v, u = _advance(v, u, params, fired, input_current[:, t] + synapses.transmit(t, fired))
-        voltage_mv[t + 1] = v
+        v, u = _advance(v, u, abcd, fired, input_current[:, t] + synapses.transmit(t, fired))
+        voltage_mv[:, t + 1] = v
     synapses.transmit(n_steps - 1, v >= SPIKE_THRESHOLD_MV)  # for what the spikes of the last row change
     return voltage_mv
 
 
-def _as_recording(voltage_mv, connectivity, cell_type, params, names, random_state):
-    recording = from_array(
-        np.minimum(voltage_mv, SPIKE_THRESHOLD_MV),
+def _as_recording(voltage_mv, connectivity, cell_type, params, names, variables):
+    return from_array(
+        np.minimum(voltage_mv, SPIKE_THRESHOLD_MV, dtype=np.float32, casting="same_kind"),
         dt_ms=STEP_MS,
         kind="voltage",
         neurons=names,
@@ -253,7 +255,6 @@ def _as_recording(voltage_mv, connectivity, cell_type, params, names, random_sta
         voltage_mv=voltage_mv,
         connectivity=connectivity,
         cell_type=cell_type,
+        variables={name: ("neuron", params[:, i]) for i, name in enumerate("abcd")} | variables,
         more_neurons_than_times=len(voltage_mv) < len(connectivity),
     )
-    recording = recording.assign({name: ("neuron", params[:, i]) for i, name in enumerate("abcd")})
-    return recording.assign_attrs(simulator="izhikevich", random_state=random_state)

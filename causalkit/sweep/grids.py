@@ -7,6 +7,7 @@ import glob
 import hashlib
 import inspect
 import itertools
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import io, methods, simulate
 from ..validation import short
-from .networks import SURROGATES, Network
+from .networks import SURROGATES, Network, simulated
 
 _ENTRY = ("simulate", "files", "n_steps", "surrogate", "surrogate_random_state")
 _MANAGED = {"checkpoint": "a sweep keeps checkpoints in its store"}
@@ -137,8 +140,21 @@ def _simulated(arguments: Any, where: str) -> list[dict]:
         arguments["random_state"] = list(range(seeds["first"], seeds["first"] + seeds["count"]))
     sources = []
     for chosen in _crossed(arguments):
-        try:  # two steps show whether the simulator takes these values, before hours are spent on others
-            simulate.izhikevich(**(chosen if "input_current" in chosen else chosen | {"n_steps": 2}))
+        for option, made_by in (("plasticity", simulate.STDP), ("modulation", simulate.sinusoidal_modulation)):
+            if isinstance(chosen.get(option), dict):
+                known = [name for name in inspect.signature(made_by).parameters if name != "n_steps"]
+                _check_keys(chosen[option], known, f"{option} in {where}")
+        try:
+            json.dumps(chosen)
+        except TypeError as error:
+            raise ValueError(
+                f"simulate in {where} holds what JSON cannot ({error}), and results keep it as JSON: write arrays as "
+                "lists, array.tolist(), and rules as their parameters"
+            ) from error
+        try:  # a few steps show whether the simulator takes these values, before hours are spent on others
+            series = any(isinstance(chosen.get(name), list) for name in ("input_current", "stimulus", "modulation"))
+            few = max(2, 1 + int(np.max(chosen.get("delay_steps", 1))))
+            simulated(chosen if series else chosen | {"n_steps": few})
         except (ValueError, TypeError) as error:
             raise type(error)(f"simulate in {where}: {error}") from error
         sources.append({"name": _name(chosen), "simulated": chosen})

@@ -82,7 +82,7 @@ class Network:
     def recording(self) -> xr.Dataset:
         """Read or simulate it: `activity`, `spikes` and `trial` where there are any, and the truth."""
         if self.simulated is not None:
-            return self.prepare(simulate.izhikevich(**self.simulated))
+            return self.prepare(simulated(self.simulated))
         return self.prepare(io.read(self.file, **self.reading))
 
     def prepare(self, source: xr.Dataset) -> xr.Dataset:
@@ -105,6 +105,16 @@ class Network:
         return recording if shuffle is None else shuffle(recording, self.surrogate_random_state)
 
 
+def simulated(arguments: dict) -> xr.Dataset | list[xr.Dataset]:
+    """Simulate; a grid writes plasticity and modulation as the parameters of `STDP` and `sinusoidal_modulation`."""
+    arguments = dict(arguments)
+    if isinstance(rule := arguments.get("plasticity"), dict):
+        arguments["plasticity"] = simulate.STDP(**rule)
+    if isinstance(rhythm := arguments.get("modulation"), dict):
+        arguments["modulation"] = simulate.sinusoidal_modulation(arguments.get("n_steps", 5000), **rhythm)
+    return simulate.izhikevich(**arguments)
+
+
 def recordings(networks: Iterable[Network]) -> Iterator[tuple[Network, xr.Dataset]]:
     """Make every recording once, those of one simulated cell together; in any order."""
     by_source: dict[str, list[Network]] = {}
@@ -125,7 +135,7 @@ def recordings(networks: Iterable[Network]) -> Iterator[tuple[Network, xr.Datase
         size = n_neurons * arguments.get("n_steps", 5000)
         for batch in _runs(cell, longest=max(1, _BATCH_VALUES // size)):
             arguments = batch[0][0].simulated
-            sources = simulate.izhikevich(**arguments, n_networks=len(batch))
+            sources = simulated(arguments | {"n_networks": len(batch)})
             for same, source in zip(batch, sources, strict=True):
                 yield from ((network, network.prepare(source)) for network in same)
 
