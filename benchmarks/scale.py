@@ -4,11 +4,16 @@ Every size runs in a process of its own, whose peak resident memory is reported,
 included. Methods get independent Gaussian activity (float32): what they cost does not depend on its values. The
 simulator runs one network with connection probability min(.4, 16 / n_neurons), dense weights as always.
 
+Seconds are processor time of one thread, which other programs on the machine do not add to. A Causalformer's are those
+of one seed's first epoch, validation and the readout of all test windows included; where that takes long, they follow
+from its first steps and windows, and `share` says what part of the epoch was run. Its memory is that of these steps:
+a whole epoch adds the forecasts of the test windows only.
+
 Exponents are slopes of log cost on log size, by least squares over the upper half of the sizes; for memory, of what
 comes on top of the process before the call. Rows of methods that are not asked for stay in the table.
 
 Usage: python benchmarks/scale.py [--method mvgc simulate] [--order 3] [--out book/results/scale.csv]
-       python benchmarks/scale.py --method causalformer --preset paper --sizes 5 10 20 40 100
+       python benchmarks/scale.py --method causalformer [--preset fast] [--enough 20]
 """
 
 import argparse
@@ -16,13 +21,16 @@ import datetime
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts its threads
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # before numpy starts its threads: their seconds would add up
 
 import numpy as np
 import pandas as pd
@@ -40,30 +48,80 @@ def activity_of(n_neurons: int, n_times: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((n_times, n_neurons), dtype=np.float32)
 
 
+def seconds_of(function, *arguments) -> dict:
+    """Seconds of one whole call."""
+    start = time.process_time()
+    function(*arguments)
+    return {"seconds": time.process_time() - start, "share": 1.0}
+
+
 def mvgc(n_neurons: int, n_times: int, options: argparse.Namespace):
     """MVGC of a fixed order."""
     activity = activity_of(n_neurons, n_times)
-    return lambda: causalkit.MVGC(order=options.order).fit(activity)
+    return lambda: seconds_of(causalkit.MVGC(order=options.order).fit, activity)
 
 
 def simulate(n_neurons: int, n_times: int, options: argparse.Namespace):
     """One network of Izhikevich neurons."""
     probability = min(0.4, 16 / n_neurons)
-    return lambda: causalkit.simulate.izhikevich(n_neurons, probability, n_times)
+    return lambda: seconds_of(causalkit.simulate.izhikevich, n_neurons, probability, n_times)
 
 
 def causalformer(n_neurons: int, n_times: int, options: argparse.Namespace):
     """One epoch of one seed, and the readout."""
+    method = causalkit.Causalformer(preset=options.preset, n_seeds=1, max_epochs=1)
     activity = activity_of(n_neurons, n_times)
-    return lambda: causalkit.Causalformer(preset=options.preset, n_seeds=1, max_epochs=1).fit(activity)
+
+    def run():
+        few = causalformer_seconds(method, activity, 2, time.process_time)  # also warms up
+        steps = max(2, int(2 * options.enough / (few["epoch"] * few["share"])))
+        found = causalformer_seconds(method, activity, steps, time.process_time)
+        return {"seconds": found["epoch"] + found["readout"], "share": found["share"]}
+
+    return run
 
 
-# each takes (n_neurons, n_times, options) and returns what is timed, a call without arguments
+def causalformer_seconds(method, recording, n_steps: int, clock, n_batches: int = 2) -> dict:
+    """Seconds of `method` by its first `n_steps` training steps, and validation and readout in proportion.
+
+    Returns
+    -------
+    dict
+        Seconds of an `epoch` of all members, validation included, of the `readout` of all test windows, and the
+        `share` of the training windows that was run.
+    """
+    from causalkit.methods.causalformer import _evaluation_batch
+    from causalkit.recording import as_recording
+    from causalkit.training import choose_device, train
+    from causalkit.windows import Windows
+
+    recording, values, seeds = as_recording(recording), method._hyperparameters(), range(method.n_seeds)
+    data = Windows.cut(recording, values["context"], method.normalization, choose_device("cpu"))
+    method.network_ = method._network(values, recording.sizes["neuron"]).initialize(seeds)
+    method._restore(values)
+    n_train = min(n_steps * values["batch_size"], len(data.train))
+    share = n_train / len(data.train)
+    n_validation, schedule = round(share * len(data.validation)), replace(method._schedule(values), max_epochs=1)
+    start = clock()
+    train(method.network_, method._loss(data), n_train=n_train, n_validation=max(1, n_validation), seeds=seeds,
+          schedule=schedule, progress=False)  # fmt: skip
+    trained = clock()
+    batch = _evaluation_batch(len(seeds), recording.sizes["neuron"], method.network_)
+    test = data.test if share == 1 else data.test[: n_batches * batch]
+    method._evaluate(data, test)
+    readout = (clock() - trained) * len(data.test) / len(test)
+    return {"epoch": (trained - start) / share, "readout": readout, "share": share}
+
+
+# each takes (n_neurons, n_times, options) and returns what is timed, a call that returns its seconds
 METHODS = {"mvgc": mvgc, "simulate": simulate, "causalformer": causalformer}
 
 
 def peak_mb() -> float:
     """Largest resident memory of this process so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # `getrusage` counts the process that started this one there, up to the moment it did
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -72,12 +130,11 @@ def measure_here(method: str, n_neurons: int, n_times: int, options: argparse.Na
     """Seconds and memory of one size, in this process."""
     METHODS[method](5, 300, options)()  # imports and first calls are not what is measured
     call = METHODS[method](n_neurons, n_times, options)
-    before, seconds = peak_mb(), []
-    while not seconds or (sum(seconds) < ENOUGH_S and len(seconds) < MOST_RUNS):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return {"seconds": float(np.median(seconds)), "peak_mb": peak_mb(), "before_mb": before}
+    before, runs = peak_mb(), []
+    while not runs or (sum(run["seconds"] for run in runs) < ENOUGH_S and len(runs) < MOST_RUNS):
+        runs.append(call())
+    seconds = float(np.median([run["seconds"] for run in runs]))
+    return {"seconds": seconds, "share": runs[-1]["share"], "peak_mb": peak_mb(), "before_mb": before}
 
 
 def measure(method: str, n_neurons: int, n_times: int, arguments: list[str]) -> dict:
@@ -124,7 +181,8 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=N_TIMES, help="steps of the recordings of --sizes")
     parser.add_argument("--largest", type=int, nargs="*", default=LARGEST, metavar=("NEURONS", "STEPS"))
     parser.add_argument("--order", type=int, default=3, help="of MVGC (default 3)")
-    parser.add_argument("--preset", default="paper", help="of Causalformer (default paper)")
+    parser.add_argument("--preset", default="fast", help="of Causalformer (default fast)")
+    parser.add_argument("--enough", type=float, default=20.0, help="seconds of training to extrapolate from")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "book/results/scale.csv")
     parser.add_argument("--one", nargs=3, metavar=("METHOD", "NEURONS", "STEPS"), help="measure one size, in here")
     return parser.parse_args()
@@ -139,13 +197,13 @@ def main() -> None:
     points = [("neurons", n, asked.times) for n in asked.sizes] + [("times", N_NEURONS, t) for t in asked.lengths]
     points += [("largest", *asked.largest)] if asked.largest else []
     settings = {"mvgc": {"order": asked.order}, "causalformer": {"preset": asked.preset}}
-    passed_on = ["--order", str(asked.order), "--preset", asked.preset]
+    passed_on = ["--order", str(asked.order), "--preset", asked.preset, "--enough", str(asked.enough)]
 
     rows, methods = [], {}
     for method in asked.method:
         for sweep, n_neurons, n_times in points:
             row = {"method": method, "sweep": sweep, "n_neurons": n_neurons, "n_times": n_times}
-            row |= {"seconds": np.nan, "peak_mb": np.nan, "before_mb": np.nan, "error": ""}
+            row |= {"seconds": np.nan, "share": np.nan, "peak_mb": np.nan, "before_mb": np.nan, "error": ""}
             rows.append(row | measure(method, n_neurons, n_times, passed_on))
             last = rows[-1]
             print(f"{method}: {n_neurons} neurons, {n_times} steps: {last['seconds']:.3f} s, peak "
@@ -160,7 +218,7 @@ def main() -> None:
             "python": platform.python_version(),
             "numpy": np.__version__,
             "cores": os.cpu_count(),
-            "threads": os.environ["OMP_NUM_THREADS"],
+            "seconds": "processor time of one thread",
             "date": datetime.date.today().isoformat(),
         }
         print(f"{method}: exponents {methods[method]['exponents']}; largest peak "

@@ -16,6 +16,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EnsembleModule",
+    "LayerNorm",
     "Linear",
     "PeriodicEmbedding",
     "Time2Vec",
@@ -23,6 +24,7 @@ __all__ = [
     "generators",
     "keep_models",
     "local_attention",
+    "normalization",
 ]
 
 
@@ -172,6 +174,27 @@ class BatchNorm(nn.Module):
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return torch.addcmul(shift[:, None], x, scale[:, None])
+
+
+class LayerNorm(nn.Module):
+    """Layer normalization over the channels of a row (Ba et al. 2016): rows never mix, in training neither."""
+
+    def __init__(self, n_models: int, n_channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(n_models, n_channels))
+        self.bias = nn.Parameter(torch.zeros(n_models, n_channels))
+
+    def forward(self, x):
+        x = nn.functional.layer_norm(x.float(), x.shape[-1:], eps=self.eps)
+        return torch.addcmul(self.bias[:, None], x, self.weight[:, None])
+
+
+def normalization(kind: str, n_models: int, n_channels: int) -> nn.Module:
+    """The layer called "batch", "layer" or "none"."""
+    if kind == "none":
+        return nn.Identity()
+    return {"batch": BatchNorm, "layer": LayerNorm}[kind](n_models, n_channels)
 
 
 class Dropout(nn.Module):

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from causalkit import simulate
+from causalkit import Causalformer, simulate
+from causalkit.methods.causalformer_network import CausalformerNetwork
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 # what Brian2's side prints and stores, in known seconds; it stays silent, so spikes differ from the first one on
@@ -30,7 +32,9 @@ def run(name, *arguments):
     return done.stdout
 
 
-def script(name):
+def script(name, monkeypatch=None):
+    if monkeypatch:  # of a script that imports its neighbors
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -72,15 +76,35 @@ def test_scale_reports_each_size_and_what_failed(tmp_path):
     pd.DataFrame([{"method": "other", "seconds": 1.0}]).to_csv(out, index=False)
     out.with_suffix(".json").write_text(json.dumps({"methods": {"other": {}}}))
     # 40 neurons cannot be regressed on 60 steps
-    printed = run("scale.py", "--method", "mvgc", "--sizes", 5, "--lengths", "--largest", 40, 60, "--times", 400,
-                  "--out", out)  # fmt: skip
-    kept, small, failed = pd.read_csv(out, keep_default_na=False).to_dict("records")
+    printed = run("scale.py", "--method", "mvgc", "causalformer", "--sizes", 5, "--lengths", "--largest", 40, 60,
+                  "--times", 400, "--enough", 1e-3, "--out", out)  # fmt: skip
+    kept, small, failed, part, whole = pd.read_csv(out, keep_default_na=False).to_dict("records")
     assert kept["method"] == "other"
     assert (small["method"], small["error"]) == ("mvgc", "")
     assert float(small["seconds"]) > 0 and 50 < float(small["before_mb"]) <= float(small["peak_mb"]) < 2000
     assert failed["seconds"] == "" and "needs at least 164" in failed["error"]
     assert f"peak {float(small['peak_mb']):.0f} MB" in printed
-    assert set(json.loads(out.with_suffix(".json").read_text())["methods"]) == {"other", "mvgc"}
+    assert (float(small["share"]), part["method"], whole["error"]) == (1, "causalformer", "")
+    # two steps of eight windows are enough, of 234 to train on; 60 steps hold 30
+    np.testing.assert_allclose([float(part["share"]), float(whole["share"])], [16 / 234, 16 / 30], rtol=1e-5)
+    assert set(json.loads(out.with_suffix(".json").read_text())["methods"]) == {"other", "mvgc", "causalformer"}
+
+
+def test_a_causalformers_seconds_follow_from_its_first_steps_and_windows():
+    seconds = script("scale").causalformer_seconds
+    activity = np.random.default_rng(0).standard_normal((50, 3))  # 40 windows: 24 to train on, 8 each for the rest
+    method = Causalformer(preset="fast", n_seeds=2)
+    # training takes 10 s, the readout 4 s: of a third of the epoch's windows, and of all test windows
+    assert seconds(method, activity, 1, iter([0, 10, 14]).__next__) == {"epoch": 30, "readout": 4, "share": 1 / 3}
+    assert seconds(method, activity, 9, iter([0, 10, 14]).__next__) == {"epoch": 10, "readout": 4, "share": 1}
+
+
+def test_peak_memory_is_not_that_of_the_process_that_started_it():
+    peak_mb = script("scale").peak_mb
+    ballast = np.ones(400_000_000, np.uint8)
+    code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import scale; print(scale.peak_mb())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert ballast.nbytes / 1e6 < peak_mb() and 50 < child < peak_mb() - 200
 
 
 def test_exponents_are_slopes_of_the_upper_half():
@@ -89,6 +113,114 @@ def test_exponents_are_slopes_of_the_upper_half():
     cost = np.where(sizes > 10, 3.0 * sizes**2.5, 1000)
     assert exponent(sizes, cost) == 2.5
     assert exponent(sizes[:1], cost[:1]) is None
+
+
+@pytest.mark.parametrize("name", ["baselines", "train_speed"])
+def test_the_cpu_clock_counts_one_thread(name, monkeypatch, capsys):
+    module = script(name, monkeypatch)
+    monkeypatch.setattr(sys, "argv", [name, "--clock", "cpu"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert module.arguments_of().clock == "cpu"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pytest.raises(SystemExit):
+        module.arguments_of()
+    assert "set OMP_NUM_THREADS=1, or take --clock wall" in capsys.readouterr().err
+
+
+def test_brian2s_side_can_be_put_on_the_cpu_clock(tmp_path):
+    sleeper = tmp_path / "sleeper.py"
+    sleeper.write_text("import sys, time\nstart = time.perf_counter()\ntime.sleep(0.5)\n"
+                       "print(time.perf_counter() - start, sys.argv[1:], __name__)")  # fmt: skip
+    command = [sys.executable, "-c", script("baselines").ON_CPU_CLOCK, str(sleeper), "--target", "numpy"]
+    seconds, rest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(maxsplit=1)
+    assert float(seconds) < 0.25 and rest.strip() == "['--target', 'numpy'] __main__"
+
+
+def plain_weights(network: CausalformerNetwork) -> dict:
+    """Weights of a single published network of the package, under the plain program's names."""
+    ours = {name: value[0] for name, value in network.state_dict().items()}
+    linear = {  # plain name: ours, and which of the products that are joined there
+        "embedding.value_time": ("embedding.value_time", 0, 1), "readout": ("readout", 0, 1),
+        "encoder_attention.out": ("encoder.out", 0, 1),
+        "local_attention.query": ("decoder.local_query", 0, 1), "local_attention.out": ("decoder.local_out", 0, 1),
+        "global_attention.query": ("decoder.global_query", 0, 1), "global_attention.out": ("decoder.global_out", 0, 1),
+    }  # fmt: skip
+    for k, part in enumerate(("query", "key", "value")):
+        linear[f"encoder_attention.{part}"] = ("encoder.query_key_value", k, 3)
+    for k, part in enumerate(("local_attention.key", "local_attention.value", "global_attention.key",
+                              "global_attention.value")):  # fmt: skip
+        linear[part] = ("decoder.history", k, 4)
+    for block in ("encoder", "decoder"):
+        linear[f"{block}_feedforward.0"] = (f"{block}.feedforward.expand", 0, 1)
+        linear[f"{block}_feedforward.3"] = (f"{block}.feedforward.contract", 0, 1)
+    plain = {}
+    for name, (source, k, parts) in linear.items():
+        plain[f"{name}.weight"] = ours[f"{source}.weight"].chunk(parts, dim=-1)[k].T
+        plain[f"{name}.bias"] = ours[f"{source}.bias"][0].chunk(parts)[k]
+    for name in ("time", "position"):
+        plain[f"embedding.{name}.weight"] = ours[f"embedding.{name}.weight"][:, None]
+        plain[f"embedding.{name}.bias"] = ours[f"embedding.{name}.bias"]
+    plain["embedding.neuron.weight"] = ours["embedding.neuron.weight"]
+    norms = {"encoder_norm": "encoder.norm_attention", "encoder_norm2": "encoder.norm_feedforward",
+             "local_norm": "decoder.norm_local", "global_norm": "decoder.norm_global",
+             "decoder_norm": "decoder.norm_feedforward"}  # fmt: skip
+    for name, source in norms.items():
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            plain[f"{name}.{part}"] = ours[f"{source}.{part}"]
+    return plain
+
+
+def test_the_plain_program_is_the_published_network(monkeypatch):
+    plain = script("train_speed", monkeypatch).PlainCausalformer(10)
+    assert sum(parameter.numel() for parameter in plain.parameters()) == 260_623  # "about 261k"
+    network = CausalformerNetwork(1, 10).initialize([0])
+    generator = torch.Generator().manual_seed(0)
+    for name, buffer in network.named_buffers():  # as after some training: not the identity
+        buffer.copy_(torch.rand(buffer.shape, generator=generator) + ("var" in name))
+    missing, unexpected = plain.load_state_dict(plain_weights(network), strict=False)
+    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
+    history = torch.randn(1, 4, 10, 10, generator=generator)
+    time_s = torch.rand(1, 4, 11, generator=generator)
+    with torch.no_grad():
+        expected = network.eval()(history, time_s[..., :10], time_s[..., 10:])
+        found = plain.eval()(history[0], time_s[0, :, :10], time_s[0, :, 10:])
+    for theirs, ours in zip(found, expected, strict=True):
+        torch.testing.assert_close(theirs, ours[0], rtol=1e-4, atol=1e-5)
+
+
+def figure2_of(rows):
+    """A table of Figure 2 that holds `rows`: (network, source, control, auroc), all of five neurons."""
+    table = pd.DataFrame(rows, columns=["network", "source", "control", "auroc"])
+    return table.assign(n_neurons=5, method="Causalformer ensemble", protocol="off_diagonal")
+
+
+def test_the_published_result_is_reached_on_the_same_networks(monkeypatch):
+    quality_of = script("train_speed", monkeypatch).quality_of
+    table = figure2_of([
+        ("a", "reference", "none", 0.90), ("a", "published", "none", 0.90), ("a", "reference", "untrained", 0.50),
+        ("b", "reference", "none", 0.86), ("b", "published", "none", 0.88), ("c", "published", "none", 0.10),
+    ])  # fmt: skip
+    found = quality_of(table, 5)
+    assert found == {"n_networks": 2, "auroc": 0.88, "auroc_published": pytest.approx(0.89), "reached": True}
+    assert not quality_of(table.assign(auroc=table.auroc - 0.03 * (table.source == "reference")), 5)["reached"]
+    assert quality_of(table, 10) == {"n_networks": 0}
+
+
+def test_train_speed_reports_the_seconds_of_both_sides(tmp_path):
+    out, stored = tmp_path / "train_speed.csv", tmp_path / "figure2.parquet"
+    figure2_of([("a", "reference", "none", 0.8), ("a", "published", "none", 0.9)]).to_parquet(stored)
+    printed = run("train_speed.py", "--sizes", 5, "--steps", 2, "--turns", 1, "--figure2", stored, "--out", out)
+    plain, fast = pd.read_csv(out).to_dict("records")
+    assert (plain["program"], fast["program"]) == ("plain", "fast") and '"gpu": "not measured' in printed
+    # 2,994 windows to train on are 188 steps of sixteen
+    np.testing.assert_allclose(plain["seconds_per_model_epoch"], plain["step_ms"] * 188 / 1000, rtol=1e-4)
+    np.testing.assert_allclose(plain["seconds_to_result"], plain["seconds_per_model_epoch"] * 30 * 10, rtol=1e-4)
+    ours = fast["seconds_per_model_epoch"] * 10 * 10 + fast["readout_seconds"]
+    np.testing.assert_allclose(fast["seconds_to_result"], ours, rtol=1e-4)
+    np.testing.assert_allclose(fast["ratio"], plain["seconds_to_result"] / fast["seconds_to_result"], rtol=1e-4)
+    assert (fast["auroc"], fast["auroc_published"], fast["reached"]) == (0.8, 0.9, False)
+    assert 50 < plain["peak_mb"] != fast["peak_mb"] > 50
+    assert json.loads(out.with_suffix(".json").read_text())["clock"] == "wall"
 
 
 def test_brian2_computes_the_same_steps(tmp_path):

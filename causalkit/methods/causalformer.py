@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import numbers
 import time
 import warnings
 from dataclasses import replace
@@ -15,6 +14,7 @@ from causalkit import connectivity, readouts
 from causalkit.methods.base import Method, Traits
 from causalkit.methods.causalformer_compact import CompactNetwork
 from causalkit.methods.causalformer_network import CausalformerNetwork
+from causalkit.methods.causalformer_presets import PRESETS, VARIANTS, checked
 from causalkit.methods.stored import StoredNetwork
 from causalkit.metrics import r2
 from causalkit.recording import as_recording
@@ -22,34 +22,6 @@ from causalkit.training import Schedule, choose_device, train
 from causalkit.windows import MIN_WINDOWS, Windows
 
 __all__ = ["PRESETS", "Causalformer"]
-
-# "fast" is one token a neuron, see causalformer_compact. "paper" is Table 2; its learning-rate decay never acted: a bug
-# in the program kept the rate constant. "small" is the paper's network for trying things out, with a worse readout.
-PRESETS = {
-    "fast": {
-        "tokens": "history", "context": 10, "embedding_dim": 64, "feedforward_dim": 128, "head_dim": 8, "n_heads": "auto",
-        "dropout_embedding": 0.0, "dropout_feedforward": 0.0, "batch_size": 8, "learning_rate": 2.5e-3,
-        "learning_rate_decay": "linear", "weight_decay": 1e-3, "max_epochs": 10, "patience": 10, "n_seeds": 10,
-    },
-    "paper": {
-        "tokens": "step", "context": 10, "embedding_dim": 100, "feedforward_dim": 400, "head_dim": 8, "n_heads": 10,
-        "dropout_embedding": 0.1, "dropout_feedforward": 0.1, "batch_size": 16, "learning_rate": 5e-4,
-        "learning_rate_decay": "constant", "weight_decay": 1e-3, "max_epochs": 200, "patience": 10, "n_seeds": 10,
-    },
-    "small": {
-        "tokens": "step", "context": 5, "embedding_dim": 48, "feedforward_dim": 96, "head_dim": 8, "n_heads": 6,
-        "dropout_embedding": 0.1, "dropout_feedforward": 0.1, "batch_size": 32, "learning_rate": 3e-3,
-        "learning_rate_decay": "constant", "weight_decay": 1e-3, "max_epochs": 10, "patience": 3, "n_seeds": 3,
-    },
-}  # fmt: skip
-
-_CHOICES = {
-    "preset": tuple(PRESETS),
-    "normalization": ("train", "paper"),
-    "encoder_attention": ("local", "global"),
-    "precision": ("float32", "bfloat16"),
-}
-_PRESET_CHOICES = {"tokens": ("history", "step"), "learning_rate_decay": ("constant", "linear")}
 
 
 class Causalformer(StoredNetwork, Method):
@@ -80,8 +52,8 @@ class Causalformer(StoredNetwork, Method):
         History steps that a forecast sees.
     embedding_dim, feedforward_dim, head_dim, n_heads : int, optional
         Width of a token, of the hidden feed-forward layer, of an attention head; number of heads, which
-        ``n_heads="auto"`` (in "fast") sets to two for five neurons, within 4 and 16: a head's scores have no higher
-        rank than `head_dim`, so many neurons need many heads, and idle heads attend to anybody.
+        ``n_heads="auto"`` (in "fast") sets to one for 25 pairs of neurons, within 4 and 16: a head's scores have no
+        higher rank than `head_dim`, so many neurons need many heads, and idle heads attend to anybody.
     dropout_embedding, dropout_feedforward : float, optional
         Dropout probabilities.
     batch_size, learning_rate, learning_rate_decay, weight_decay, max_epochs, patience : optional
@@ -94,6 +66,19 @@ class Causalformer(StoredNetwork, Method):
         "global" mixes neurons in the encoder, and so breaks the first condition of the causal reading.
     leak_future : bool
         True gives the decoder the values that it is to forecast, and so breaks the second condition.
+    decoder_attention : {"softmax", "static", "linear"}
+        What is read as connectivity. "static" is a learned graph: who attends to whom follows from the neurons'
+        embeddings alone, not from activity. "linear" is attention by positive features (Katharopoulos et al. 2020,
+        arXiv 2006.16236; Performers), whose training takes time linear in the number of neurons. This and the
+        following options are for history tokens.
+    norm : {"batch", "layer", "none"}
+        Normalization before each layer, over the batch, over a token's channels, or none.
+    stationarize : bool
+        True scores each window and neuron by its own mean and standard deviation, scales the forecast back, and gives
+        the attention's scores what was removed (non-stationary transformer, Liu et al. 2022, arXiv 2205.14415).
+    nobody, self_attention, identity_in_values : bool
+        Whether a target may attend to nobody; whether to itself; whether a source's values tell its identity. The
+        defaults are what makes the attention readable.
     device : str
         "auto" takes a GPU where there is one; else a torch device.
     precision : {"float32", "bfloat16"}
@@ -129,13 +114,15 @@ class Causalformer(StoredNetwork, Method):
         signed=False, lagged=False, p_values=False,
     )  # fmt: skip
     algorithm_version = 1
+    added_parameters = VARIANTS  # with these values earlier results are repeated
 
     def __init__(
         self, *, preset="fast", n_seeds=None, random_state=0, tokens=None, context=None, embedding_dim=None,
         feedforward_dim=None, head_dim=None, n_heads=None, dropout_embedding=None, dropout_feedforward=None,
         batch_size=None, learning_rate=None, learning_rate_decay=None, weight_decay=None, max_epochs=None,
         patience=None, normalization="train", encoder_attention="local", leak_future=False,
-        device="auto", precision="float32", checkpoint=None,
+        decoder_attention="softmax", norm="batch", stationarize=False, nobody=True, self_attention=False,
+        identity_in_values=False, device="auto", precision="float32", checkpoint=None,
     ):  # fmt: skip
         self.preset = preset
         self.n_seeds = n_seeds
@@ -157,6 +144,12 @@ class Causalformer(StoredNetwork, Method):
         self.normalization = normalization
         self.encoder_attention = encoder_attention
         self.leak_future = leak_future
+        self.decoder_attention = decoder_attention
+        self.norm = norm
+        self.stationarize = stationarize
+        self.nobody = nobody
+        self.self_attention = self_attention
+        self.identity_in_values = identity_in_values
         self.device = device
         self.precision = precision
         self.checkpoint = checkpoint
@@ -192,35 +185,7 @@ class Causalformer(StoredNetwork, Method):
 
     def _hyperparameters(self) -> dict:
         """The preset's values, overridden by those given; checked."""
-        seed = self.random_state
-        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-            raise ValueError(f"random_state={seed!r} must be a whole number from 0 on: results are repeated by it")
-        if not isinstance(self.leak_future, bool):
-            raise TypeError(f"leak_future={self.leak_future!r} must be True or False")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(choices)}")
-        values = {
-            name: value if getattr(self, name) is None else getattr(self, name)
-            for name, value in PRESETS[self.preset].items()
-        }
-        for name, choices in _PRESET_CHOICES.items():
-            if values[name] not in choices:
-                raise ValueError(f"{name}={values[name]!r} is unknown: choose one of {', '.join(choices)}")
-        for name, value in values.items():
-            if name in _PRESET_CHOICES or (name == "n_heads" and value == "auto"):
-                continue
-            whole = isinstance(PRESETS["paper"][name], int)
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
-                raise TypeError(f"{name}={value!r} must be {'a whole' if whole else 'a'} number")
-            if not np.isfinite(value):
-                raise ValueError(f"{name}={value!r} must be finite")
-            lowest = 0 if name in ("max_epochs", "weight_decay") or name.startswith("dropout") else None
-            if value < 0 or (value == 0 and lowest is None):
-                raise ValueError(f"{name}={value!r} must be {'positive' if lowest is None else 'zero or more'}")
-            if name.startswith("dropout") and value >= 1:
-                raise ValueError(f"{name}={value!r} is a probability and must stay below 1")
-        return values
+        return checked(self.get_params())
 
     def _min_times(self):
         return self._hyperparameters()["context"] + MIN_WINDOWS
@@ -233,10 +198,11 @@ class Causalformer(StoredNetwork, Method):
                  "dropout_feedforward")  # fmt: skip
         sizes = {name: values[name] for name in names}
         if values["n_heads"] == "auto":
-            sizes["n_heads"] = min(max(4, round(0.4 * n_neurons)), 16)
+            sizes["n_heads"] = min(max(4, n_neurons**2 // 25), 16)
         sizes |= {"context": values["context"], "encoder_attention": self.encoder_attention}
         if values["tokens"] == "history":
-            return CompactNetwork(values["n_seeds"], n_neurons, leak_future=self.leak_future, **sizes)
+            variants = {name: getattr(self, name) for name in VARIANTS}
+            return CompactNetwork(values["n_seeds"], n_neurons, leak_future=self.leak_future, **sizes, **variants)
         return CausalformerNetwork(values["n_seeds"], n_neurons, **sizes)
 
     def _schedule(self, values):
@@ -247,6 +213,7 @@ class Causalformer(StoredNetwork, Method):
         parts = dict(values, max_epochs=None, first_seed=int(self.random_state), version=self.algorithm_version,
                      normalization=self.normalization, encoder_attention=self.encoder_attention,
                      leak_future=self.leak_future, precision=self.precision)  # fmt: skip
+        parts |= {name: getattr(self, name) for name, neutral in VARIANTS.items() if getattr(self, name) != neutral}
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
         for name in ("activity", "time", "neuron", "trial"):
             if name in recording:

@@ -12,22 +12,32 @@ changes make it learn in a third of the epochs, and make attention the only way 
 - a target may attend to nobody, and not to itself (its own history reaches it directly): attention always adds up to
   one, and what is not needed would go to anybody.
 
+Each of the last two can be undone, and the attention and normalization replaced, to measure what they do.
+
 Shapes: S models, B windows, N neurons, L history steps, C channels.
 """
 
-import math
-
 import torch
 from torch import nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import gelu, pad
 
+from causalkit.methods.causalformer_attention import NOBODY, heads, linear_attention, prior, softmax_attention
 from causalkit.methods.causalformer_network import FeedForward
-from causalkit.nn import BatchNorm, Dropout, Embedding, EnsembleModule, Linear, PeriodicEmbedding, local_attention
+from causalkit.nn import (
+    Dropout,
+    Embedding,
+    EnsembleModule,
+    Linear,
+    PeriodicEmbedding,
+    local_attention,
+    normalization,
+)
 
-__all__ = ["CompactNetwork"]
+__all__ = ["NOBODY", "CompactNetwork"]
 
-NOBODY = 9.0  # before training a target spends this many times more attention on nobody than on all neurons
 N_PERIODIC = 16  # sines a value is embedded by
+N_HIDDEN = 16  # channels of the networks that learn what the removed statistics do to attention
+SILENT = 1e-5  # added to the variance of a window, as Liu et al. do: a silent window has none
 
 
 class HistoryEmbedding(nn.Module):
@@ -51,16 +61,55 @@ class HistoryEmbedding(nn.Module):
 class NeuronMixing(nn.Module):
     """Self-attention between the neurons of a window: what an encoder must not do, to show what it costs."""
 
-    def __init__(self, n_models, width, inner, n_heads):
+    def __init__(self, n_models, width, inner, n_heads, norm):
         super().__init__()
         self.n_heads = n_heads
-        self.norm = BatchNorm(n_models, width)
+        self.norm = normalization(norm, n_models, width)
         self.query_key_value = Linear(n_models, width, 3 * inner)
         self.out = Linear(n_models, inner, width)
 
     def forward(self, x, n_windows):
         query, key, value = self.query_key_value(self.norm(x)).chunk(3, dim=-1)
         return self.out(local_attention(query, key, value, n_windows, self.n_heads))
+
+
+def standardize(history):
+    """Z-score each window and neuron by itself: (S, B, N, L), its mean and its standard deviation (S, B, N, 1)."""
+    mean = history.mean(-1, keepdim=True)
+    sd = (history.var(-1, correction=0, keepdim=True) + SILENT).sqrt()
+    return (history - mean) / sd, mean, sd
+
+
+class Projector(nn.Module):
+    """A number for each neuron and window, from its history as it was and a statistic of that."""
+
+    def __init__(self, n_models, context):
+        super().__init__()
+        self.expand = Linear(n_models, context + 1, N_HIDDEN)
+        self.contract = Linear(n_models, N_HIDDEN, 1)
+
+    def forward(self, history, statistic):
+        features = torch.cat([history, statistic], dim=-1).flatten(1, 2)
+        return self.contract(gelu(self.expand(features)))  # (S, B·N, 1)
+
+
+class RemovedStatistics(nn.Module):
+    """De-stationary attention (Liu et al. 2022, equation 6): factors and shifts of scores, of what z-scoring removed.
+
+    Their windows have one standard deviation and mean, ours one of each neuron: a source's enter its key alone and a
+    target's its query, so that one neuron still learns of another by attention only.
+    """
+
+    def __init__(self, n_models, context):
+        super().__init__()
+        self.query_scale = Projector(n_models, context)
+        self.key_scale = Projector(n_models, context)
+        self.key_shift = Projector(n_models, context)
+
+    def forward(self, history, mean, sd):
+        """tau of queries, tau of keys, and delta of keys: each (S, B·N, 1)."""
+        tau = [scale(history, sd).float().exp() for scale in (self.query_scale, self.key_scale)]
+        return *tau, self.key_shift(history, mean).float()
 
 
 class CompactNetwork(EnsembleModule):
@@ -78,6 +127,14 @@ class CompactNetwork(EnsembleModule):
         "global" lets the encoder mix neurons, which breaks the first condition of the causal reading.
     leak_future : bool
         Whether the values to forecast will be given to the decoder, which breaks the second.
+    decoder_attention : {"softmax", "static", "linear"}
+        What is read: scores of queries and keys; the same of the neurons' embeddings alone; positive features.
+    norm : {"batch", "layer", "none"}
+        Normalization before each layer.
+    stationarize : bool
+        Whether windows are z-scored by themselves. Static attention has no scores to give the statistics back to.
+    nobody, self_attention, identity_in_values : bool
+        Whether a target may attend to nobody, and to itself; whether values name their source.
     """
 
     keys_per_neuron = 1
@@ -85,30 +142,39 @@ class CompactNetwork(EnsembleModule):
     def __init__(
         self, n_models, n_neurons, *, context=10, embedding_dim=64, feedforward_dim=128, head_dim=8, n_heads=4,
         dropout_embedding=0.0, dropout_feedforward=0.0, encoder_attention="local", leak_future=False,
+        decoder_attention="softmax", norm="batch", stationarize=False, nobody=True, self_attention=False,
+        identity_in_values=False,
     ):  # fmt: skip
         super().__init__()
         self.n_heads, inner = n_heads, head_dim * n_heads
-        mixes = encoder_attention == "global"
-        self.mixing = NeuronMixing(n_models, embedding_dim, inner, n_heads) if mixes else None
+        self.decoder_attention, self.self_attention = decoder_attention, self_attention
+        self.stationarize = stationarize
+        mixes, static = encoder_attention == "global", decoder_attention == "static"
+        self.mixing = NeuronMixing(n_models, embedding_dim, inner, n_heads, norm) if mixes else None
         self.future = Linear(n_models, 1, embedding_dim) if leak_future else None
         self.history = HistoryEmbedding(n_models, context, embedding_dim, dropout_embedding)
-        self.norm_history = BatchNorm(n_models, embedding_dim)
+        self.norm_history = normalization(norm, n_models, embedding_dim)
         self.encoder = FeedForward(n_models, embedding_dim, feedforward_dim, dropout_feedforward)
         self.neuron = Embedding(n_models, n_neurons, embedding_dim)
         self.own = Linear(n_models, embedding_dim, embedding_dim)
-        self.key_value = Linear(n_models, embedding_dim, 2 * inner)
+        self.key_value = Linear(n_models, embedding_dim, inner * (1 if static else 2))  # static: values alone
         self.source = Linear(n_models, embedding_dim, inner)
-        self.norm_query = BatchNorm(n_models, embedding_dim)
+        self.norm_query = None if static else normalization(norm, n_models, embedding_dim)
         self.query = Linear(n_models, embedding_dim, inner)
         self.out = Linear(n_models, inner, embedding_dim)
-        self.norm_feedforward = BatchNorm(n_models, embedding_dim)
+        self.norm_feedforward = normalization(norm, n_models, embedding_dim)
         self.feedforward = FeedForward(n_models, embedding_dim, feedforward_dim, dropout_feedforward)
         self.readout = Linear(n_models, embedding_dim, 1)
-        self.nobody = Embedding(n_models, 1, inner)
+        # Options come last: what they share with the network without them starts from the same weights.
+        self.nobody = Embedding(n_models, 1, inner) if nobody else None
+        self.identity = Linear(n_models, embedding_dim, inner) if identity_in_values else None
+        self.removed = RemovedStatistics(n_models, context) if stationarize and not static else None
 
     def encode(self, history, time_s):
         """Tokens of the histories after the encoder: (S, B, N, 1, C)."""
         models, windows, neurons, _ = history.shape
+        if self.stationarize:
+            history, _, _ = standardize(history)
         tokens = self.history(history, time_s[..., -1:])
         if self.mixing is not None:
             tokens = tokens + self.mixing(tokens + self.neuron.weight.repeat(1, windows, 1), windows)
@@ -136,37 +202,68 @@ class CompactNetwork(EnsembleModule):
         """
         models, windows, neurons, _ = history.shape
         encoded = self.encode(history, history_time_s).flatten(1, 3)  # (S, B·N, C)
+        mean, sd = standardize(history)[1:] if self.stationarize else (0.0, 1.0)
         identity = self.neuron.weight.repeat(1, windows, 1)  # (S, B·N, C)
         target = identity + self.own(encoded)
         if target_input is not None:
-            target = target + self.future(target_input.flatten(1, 2))
+            target = target + self.future(((target_input - mean) / sd).flatten(1, 2))
+        if self.decoder_attention == "static":
+            heard, attention = self._attend_statically(encoded, windows)
+        else:
+            statistics = self.removed(history, mean, sd) if self.removed else None
+            heard, attention = self._attend(target, encoded, statistics, windows, need_attention)
+        target = target + self.out(heard)
+        target = target + self.feedforward(self.norm_feedforward(target))
+        forecast = self.readout(target).view(models, windows, neurons, 1)
+        if self.stationarize:
+            forecast = forecast * sd + mean
+        return forecast[..., 0], attention if need_attention else None
+
+    def _attend(self, target, encoded, statistics, windows, need_attention):
+        """What each target hears (S, B·N, heads·D), and the attention (S, B, heads, N, N) or None."""
+        models, neurons = self.neuron.weight.shape[:2]
         key, value = self.key_value(encoded).chunk(2, dim=-1)
         key = key + self.source(self.neuron.weight).repeat(1, windows, 1)
         query = self.query(self.norm_query(target))
-        heard, attention = self._attend(query, key, value, windows, need_attention)
-        target = target + self.out(heard)
-        target = target + self.feedforward(self.norm_feedforward(target))
-        return self.readout(target).view(models, windows, neurons), attention
-
-    def _attend(self, query, key, value, windows, need_attention):
-        models, rows, _ = query.shape
-        neurons = rows // windows
-
-        def heads(x):  # (S, rows, heads·dim) -> (S·B, heads, rows a window, dim)
-            return x.reshape(models * windows, -1, self.n_heads, x.shape[-1] // self.n_heads).transpose(1, 2)
-
-        nobody = self.nobody.weight[:, None].expand(models, windows, 1, -1)  # (S, B, 1, heads·dim)
-        key = torch.cat([key.view(models, windows, neurons, -1), nobody.to(key.dtype)], dim=2).flatten(1, 2)
-        value = pad(value.view(models, windows, neurons, -1), (0, 0, 0, 1)).flatten(1, 2)  # nobody says nothing
-        bias = query.new_zeros(neurons, neurons + 1)
-        bias[:, -1] = math.log(NOBODY * neurons)
-        bias.fill_diagonal_(-math.inf)
-        q, k, v = heads(query), heads(key), heads(value)
-        if not need_attention:
-            heard = scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(1, 1, -1, -1))
-            attention = None
-        else:
-            attention = torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5 + bias, dim=-1)
-            heard = attention.to(v.dtype) @ v
+        offset = prior(neurons, self.nobody is not None, query)
+        if statistics is not None:
+            query_scale, key_scale, shift = statistics
+            query, key = query * query_scale.to(query.dtype), key * key_scale.to(key.dtype)
+            shift = shift.view(models * windows, 1, 1, neurons).to(query.dtype)
+            offset = offset + pad(shift, (0, offset.shape[-1] - neurons))
+        key = self._with_nobody(key.view(models, windows, neurons, -1))
+        value = self._values(value, windows)
+        attend = linear_attention if self.decoder_attention == "linear" else softmax_attention
+        q, k, v = (heads(x, models * windows, self.n_heads) for x in (query, key, value))
+        heard, attention = attend(q, k, v, offset, self.self_attention, need_attention)
+        if attention is not None:
             attention = attention[..., :neurons].unflatten(0, (models, windows))
-        return heard.transpose(1, 2).reshape(models, rows, -1), attention
+        return heard.transpose(1, 2).reshape(models, windows * neurons, -1), attention
+
+    def _attend_statically(self, encoded, windows):
+        """As `_attend`, with one attention for all windows, of the neurons' embeddings."""
+        models, neurons = self.neuron.weight.shape[:2]
+        query = self.query(self.neuron.weight)
+        key = self._with_nobody(self.source(self.neuron.weight)[:, None])
+        offset = prior(neurons, self.nobody is not None, query)
+        value = self._values(self.key_value(encoded), windows)
+        q, k = heads(query, models, self.n_heads), heads(key, models, self.n_heads)
+        v = value.unflatten(-1, (self.n_heads, -1)).permute(0, 3, 2, 1, 4).flatten(3)  # (S, heads, keys, B·D)
+        heard, attention = softmax_attention(q, k, v, offset, self.self_attention, need_attention=True)
+        heard = heard.unflatten(-1, (windows, -1)).permute(0, 3, 2, 1, 4).reshape(models, windows * neurons, -1)
+        return heard, attention[:, None, ..., :neurons].expand(-1, windows, -1, -1, -1)
+
+    def _values(self, value, windows):
+        """Values of the sources, and of nobody, who says nothing: (S, B, keys, heads·D)."""
+        models, neurons = self.neuron.weight.shape[:2]
+        value = value.view(models, windows, neurons, -1)
+        if self.identity is not None:
+            value = value + self.identity(self.neuron.weight)[:, None]
+        return value if self.nobody is None else pad(value, (0, 0, 0, 1))
+
+    def _with_nobody(self, key):
+        """Keys (S, B, N, heads·D), and nobody's after them."""
+        if self.nobody is None:
+            return key
+        nobody = self.nobody.weight[:, None].expand(-1, key.shape[1], 1, -1)
+        return torch.cat([key, nobody.to(key.dtype)], dim=2)

@@ -49,6 +49,11 @@ parameters = rerun.check_parameters(
     max_epochs=int,
     device=str,
 )
+if preset == "fast":
+    raise ValueError(
+        "preset='fast' has one token a neuron, and so no lags, which this chapter shows: "
+        "take 'small' or 'paper'"
+    )
 rerun.profile_banner(seeds=n_seeds, device=device_name(choose_device(device)))
 
 # %% [markdown]
