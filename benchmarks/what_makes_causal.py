@@ -33,8 +33,8 @@ BIOLOGY = ("delay_steps", "modulation", "plasticity")
 VERSIONS = ["causalkit", "algorithm_version", "numpy", "torch", "python"]
 COLUMNS = [
     "method", "setting", "value", "default", "network", "n_neurons", "connection_probability", "members", "auroc",
-    "auroc_single", "auprc", "r2", "order", "agreement", "agreement_with_base", "edge_share", "seconds", "device",
-    "date", "versions", "parameters",
+    "auroc_single", "auprc", "r2", "order", "agreement", "agreement_with_base", "agreement_beyond_truth", "seconds",
+    "device", "date", "versions", "parameters",
 ]  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def ensemble_row(result: xr.Dataset) -> dict:
     return scores(truth, members.mean("seed")) | {
         "members": len(singles), "auroc_single": float(np.mean(singles)), "r2": float(result["test_r2"].mean()),
         "agreement": float(np.mean([rank_correlation(a, b) for a, b in itertools.combinations(flat, 2)])),
-        "edge_share": edge_share(off_diagonal(truth)[0] != 0, flat),
+        "agreement_beyond_truth": agreement_beyond_truth(off_diagonal(truth)[0] != 0, flat),
     }  # fmt: skip
 
 
@@ -122,8 +122,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b).statistic)
 
 
-def edge_share(edge: np.ndarray, members: np.ndarray) -> float:
-    """Share of what members have in common, beyond edge or not: 0 if they agree on nothing else."""
+def agreement_beyond_truth(edge: np.ndarray, members: np.ndarray) -> float:
+    """Mean rank correlation of two members among edges and among non-edges: 0 if they share only the truth."""
     residual = [rank_residual(edge, member) for member in members]
     return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in itertools.combinations(residual, 2)]))
 
@@ -219,7 +219,7 @@ def provenance(table: pd.DataFrame, name: str, planned: dict) -> dict:
         "r2": "one step ahead on the last fifth; Causalformer: mean over members; MVGC: refitted without that part, "
         "and only where there is a Causalformer too",
         "agreement": "mean rank correlation between members' scores, off the diagonal",
-        "edge_share": "the same after the mean rank of edges, and of non-edges, is taken away: agreement beyond truth",
+        "agreement_beyond_truth": "the same after the mean rank of edges, and of non-edges, is taken away",
         "agreement_with_base": "rank correlation of the ensemble's score with that of five other members of the base",
         "biology": {
             "delay N ms": "synapses act N steps later", "modulation": "period 500 ms, depth .9",

@@ -302,7 +302,7 @@ class _Checkpoint:
             index = json.loads(self.index.read_text())
             tensors = load_file(self.folder / index["tensors"], device=str(run.device))
             same_run = (index["fingerprint"], index["seeds"]) == (self.fingerprint, run.seeds)
-            earlier, asked = index["schedule"], asdict(run.schedule)
+            earlier, asked = {"learning_rate_decay": "constant"} | index["schedule"], asdict(run.schedule)
         except Exception as error:
             raise ValueError(
                 f"checkpoint in {self.folder} cannot be read ({error}): delete the folder to train anew"
@@ -318,10 +318,15 @@ class _Checkpoint:
                 f"checkpoint in {self.folder} is {index['epoch']} epochs on, and max_epochs={run.schedule.max_epochs} "
                 "asks for fewer: what it holds is not that model; give another folder, or raise max_epochs"
             )
+        members = len(next(v for name, v in tensors.items() if name.startswith("model.")))
+        theirs = {name.removeprefix("best."): v.shape for name, v in tensors.items() if name.startswith("best.")}
+        if theirs != {name: value.shape for name, value in run.best.items()}:
+            raise ValueError(
+                f"checkpoint in {self.folder} holds another network than this version makes: delete it to train anew"
+            )
         run.epoch, run.active, run.losses = index["epoch"], index["active"], index["losses"]
         run.best_loss, run.best_epoch = np.array(index["best_loss"]), np.array(index["best_epoch"])
         run.best = {name.removeprefix("best."): v for name, v in tensors.items() if name.startswith("best.")}
-        members = len(next(v for name, v in tensors.items() if name.startswith("model.")))
         if members < run.model.n_models:
             keep_models(run.model, range(members))
         run.model.load_state_dict(

@@ -1,7 +1,6 @@
 """The default Causalformer: history tokens, a learning rate that falls to zero, stored results beside the paper's."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -111,13 +110,17 @@ def test_graph_and_table_work_without_lags(fitted):
     assert int(connectivity.adjacency(fitted.connectivity_, top_k=4).sum()) == 4
 
 
-def test_published_ensembles_are_reached_on_the_stored_networks():
-    """Figure 2's table: one cell is noise (a network of five has 20 pairs), so means over networks of a size."""
+def test_stored_ensembles_stay_near_the_published_ones():
+    """Figure 2's table. The aim is a mean difference above -.01; guarded is what the first sixteen networks gave."""
     table = rerun.stored("figure2.parquet")
-    table = table[(table.method == "Causalformer ensemble") & (table.control == "none")]
-    table = table[table.protocol == "off_diagonal"]
-    scores = table.pivot_table(index=["n_neurons", "network"], columns="source", values="auroc").dropna()
-    assert isinstance(scores, pd.DataFrame) and len(scores) >= 16
-    assert len(scores.groupby(["n_neurons"])) == 4
-    difference = (scores["reference"] - scores["published"]).groupby("n_neurons").mean()
-    assert (difference > -0.06).all(), difference
+    table = table[table.control == "none"]
+    members = table[(table.method == "Causalformer single") & (table.source == "reference")]
+    assert (members[members.protocol == "published"].groupby("network").seed.nunique() == 10).all()
+    scores = table[(table.method == "Causalformer ensemble") & (table.protocol == "off_diagonal")]
+    cell = ["n_neurons", "connection_probability", "network"]
+    scores = scores.pivot_table(index=cell, columns="source", values=["auroc", "r2"]).dropna()
+    assert len(scores.groupby(cell[:2])) == 16
+    difference = scores["auroc", "reference"] - scores["auroc", "published"]
+    assert difference.groupby(cell[:2]).mean().mean() > -0.04
+    assert difference[difference.index.get_level_values(0) == 10].mean() > -0.01
+    assert (scores["r2", "reference"] - scores["r2", "published"]).mean() > 0  # they forecast better

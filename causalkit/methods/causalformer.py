@@ -99,7 +99,7 @@ class Causalformer(StoredNetwork, Method):
         ``train_loss`` and ``validation_loss (seed, epoch)``, ``best_epoch (seed)``.
     device_ : torch.device
         Where it was trained.
-    network_ : CausalformerNetwork
+    network_ : CompactNetwork or CausalformerNetwork
         The trained ensemble, in evaluation mode.
 
     Raises
@@ -114,7 +114,8 @@ class Causalformer(StoredNetwork, Method):
         signed=False, lagged=False, p_values=False,
     )  # fmt: skip
     algorithm_version = 1
-    added_parameters = VARIANTS  # with these values earlier results are repeated
+    # With these values results of versions that did not know them are repeated.
+    added_parameters = VARIANTS | {"tokens": "step", "learning_rate_decay": "constant"}
 
     def __init__(
         self, *, preset="fast", n_seeds=None, random_state=0, tokens=None, context=None, embedding_dim=None,
@@ -197,7 +198,7 @@ class Causalformer(StoredNetwork, Method):
         names = ("embedding_dim", "feedforward_dim", "head_dim", "n_heads", "dropout_embedding",
                  "dropout_feedforward")  # fmt: skip
         sizes = {name: values[name] for name in names}
-        if values["n_heads"] == "auto":
+        if values["n_heads"] == "auto":  # who changes this raises algorithm_version: keys of results do not show it
             sizes["n_heads"] = min(max(4, n_neurons**2 // 25), 16)
         sizes |= {"context": values["context"], "encoder_attention": self.encoder_attention}
         if values["tokens"] == "history":
@@ -321,10 +322,12 @@ class Causalformer(StoredNetwork, Method):
                 f"windows={windows.tolist()} are not windows of this recording: give whole numbers from 0 to "
                 f"{len(data.starts) - 1}"
             )
-        batch = torch.tensor(windows, device=self.device_).expand(self.network_.n_models, -1)
-        _, attention = _forward(self.network_, data, batch, self.leaks_future_)
-        neurons = recording["neuron"].values
-        values = readouts.by_lag(attention.cpu().numpy(), len(neurons))
+        neurons, models = recording["neuron"].values, self.network_.n_models
+        batches = torch.tensor(windows, device=self.device_).split(
+            _evaluation_batch(models, len(neurons), self.network_)
+        )
+        parts = [_forward(self.network_, data, b.expand(models, -1), self.leaks_future_)[1].cpu() for b in batches]
+        values = readouts.by_lag(torch.cat(parts, dim=1).numpy(), len(neurons))
         result = xr.DataArray(
             values, dims=("seed", "window", "head", "target", "source", "lag"),
             coords={"window": windows, "target": neurons, "source": neurons, "lag": 1 + np.arange(values.shape[-1])},
@@ -345,9 +348,9 @@ class Causalformer(StoredNetwork, Method):
         return Windows.cut(recording, self.context_, self.normalization, self.device_, self.scaling_)
 
     def estimate_seconds(self, recording) -> float:
-        """Seconds that `fit` will take: a few training steps timed here, times 30 epochs (or `max_epochs`, if fewer).
+        """Seconds that `fit` will take: a few training steps timed here, times `max_epochs` or 30, if fewer.
 
-        Thirty is what early stopping came to on the paper's networks (22 to 48).
+        Thirty is what early stopping came to with the paper's hyperparameters (22 to 48).
         """
         values = self._hyperparameters()
         recording = as_recording(recording)
@@ -384,6 +387,6 @@ def _warn_of_silence(recording, data):
 
 
 def _evaluation_batch(n_models, n_neurons, network) -> int:
-    """Windows at once so that the attention of a batch stays near 64 MiB."""
+    """Windows at once so that the attention of a batch stays near 64 MiB, or one if a single one is larger."""
     per_window = 4 * n_models * network.n_heads * n_neurons**2 * network.keys_per_neuron
     return int(np.clip(2**26 // per_window, 1, 256))

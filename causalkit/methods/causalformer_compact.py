@@ -150,8 +150,6 @@ class CompactNetwork(EnsembleModule):
         self.decoder_attention, self.self_attention = decoder_attention, self_attention
         self.stationarize = stationarize
         mixes, static = encoder_attention == "global", decoder_attention == "static"
-        self.mixing = NeuronMixing(n_models, embedding_dim, inner, n_heads, norm) if mixes else None
-        self.future = Linear(n_models, 1, embedding_dim) if leak_future else None
         self.history = HistoryEmbedding(n_models, context, embedding_dim, dropout_embedding)
         self.norm_history = normalization(norm, n_models, embedding_dim)
         self.encoder = FeedForward(n_models, embedding_dim, feedforward_dim, dropout_feedforward)
@@ -165,7 +163,10 @@ class CompactNetwork(EnsembleModule):
         self.norm_feedforward = normalization(norm, n_models, embedding_dim)
         self.feedforward = FeedForward(n_models, embedding_dim, feedforward_dim, dropout_feedforward)
         self.readout = Linear(n_models, embedding_dim, 1)
-        # Options come last: what they share with the network without them starts from the same weights.
+        # Options come last: but for static attention, what they share with the network without them starts from the
+        # same weights.
+        self.mixing = NeuronMixing(n_models, embedding_dim, inner, n_heads, norm) if mixes else None
+        self.future = Linear(n_models, 1, embedding_dim) if leak_future else None
         self.nobody = Embedding(n_models, 1, inner) if nobody else None
         self.identity = Linear(n_models, embedding_dim, inner) if identity_in_values else None
         self.removed = RemovedStatistics(n_models, context) if stationarize and not static else None

@@ -93,6 +93,11 @@ def _require_number(name, value):
 
 
 def _require_history_tokens(parameters, values):
+    if parameters["stationarize"] and parameters["decoder_attention"] == "linear":
+        raise ValueError(
+            "stationarize=True with decoder_attention='linear': the removed statistics are given back to scores, which "
+            "linear attention does not have; choose one of the two"
+        )
     changed = [f"{name}={parameters[name]!r}" for name, neutral in VARIANTS.items() if parameters[name] != neutral]
     if changed and values["tokens"] == "step":
         raise ValueError(

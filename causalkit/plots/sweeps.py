@@ -49,9 +49,10 @@ def setting_curves(table, axes=None, *, measures, xlabel="", default=None):
             known = np.isfinite(network)
             ax.plot(x[known], network[known], color=GRAY, lw=1, marker="o", ms=3)
         # the mean of some networks beside the mean of others would show their difference, not the setting's
-        whole = wide.dropna()
+        whole = wide.dropna(axis=1, how="all").dropna()
         if len(whole):
-            ax.plot(x, whole.mean(), color=BLUE, lw=2.4, marker="o", ms=6, mec="white")
+            places = [values.index(value) for value in whole]
+            ax.plot(places, whole.mean(), color=BLUE, lw=2.4, marker="o", ms=6, mec="white")
         if default in values:
             ax.axvline(values.index(default), color=BLACK, ls=":", lw=1.2, zorder=0)
         step = -(-len(values) // 6)

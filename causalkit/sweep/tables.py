@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def table(
         found = [(path, {}) for path in store.results()]
     else:
         planned = units(grid, progress=progress) if isinstance(grid, Grid) else grid
-        found = [(store.result(u.key), {"network": u.network.name, "label": u.label}) for u in planned]
+        found = [(store.result(u.key), _names(u)) for u in planned]
         found = [(path, names) for path, names in found if path is not None]
     rows: list[dict] = []
     with progress_bar(len(found), "scores", wanted=progress) as bar:
@@ -78,6 +79,15 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike) -> None:
             frame.to_csv(temporary, index=False, lineterminator="\n")
         else:
             frame.to_parquet(temporary, index=False)
+
+
+def _names(unit) -> dict:
+    """What the grid calls the unit: of two networks with the same data, the store knows the first computed alone."""
+    network = unit.network
+    return {
+        "network": network.name, "label": unit.label, "connection_probability": network.connection_probability,
+        "surrogate": network.surrogate, "network_parameters": json.dumps(network.description),
+    }  # fmt: skip
 
 
 def _rows(result: xr.Dataset, names: dict) -> list[dict]:
