@@ -51,12 +51,12 @@ def test_curves_have_a_line_a_network_and_their_mean():
 
 
 def test_mean_leaves_out_networks_that_lack_a_value():
-    scores = [[0.5, np.nan, 0.7], [0.7, 0.8, 0.9]]
+    scores = [[0.5, np.nan, 0.7], [0.7, 0.8, 0.9], [0.9, 0.8, 0.7]]
     (ax,) = plots.setting_curves(table("abc", scores), measures={"auroc": "AUROC"})
     (mean,) = lines(ax, 2.4)
-    np.testing.assert_allclose(mean.get_ydata(), [0.7, 0.8, 0.9])
+    np.testing.assert_allclose(mean.get_ydata(), [0.8, 0.8, 0.8])
     np.testing.assert_allclose(lines(ax, 1)[0].get_xdata(), [0, 2])
-    (ax,) = plots.setting_curves(table("ab", [[0.5, np.nan], [np.nan, 0.6]]), measures={"auroc": "AUROC"})
+    (ax,) = plots.setting_curves(table("ab", [[0.5, np.nan], [0.7, 0.6]]), measures={"auroc": "AUROC"})
     assert not lines(ax, 2.4)
 
 

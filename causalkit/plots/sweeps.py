@@ -8,7 +8,9 @@ from .style import BLACK, BLUE, GRAY, ORANGE, new_axes, panels, styled
 
 @styled
 def setting_curves(table, axes=None, *, measures, xlabel="", default=None):
-    """Draw measures against the values of one setting: a thin line a network, a thick one for their mean.
+    """Draw measures against the values of one setting: a line a network, a thick one for their mean.
+
+    The mean is that of the networks which have all values, if there are two or more.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def setting_curves(table, axes=None, *, measures, xlabel="", default=None):
             ax.plot(x[known], network[known], color=GRAY, lw=1, marker="o", ms=3)
         # the mean of some networks beside the mean of others would show their difference, not the setting's
         whole = wide.dropna(axis=1, how="all").dropna()
-        if len(whole):
+        if len(whole) > 1:
             places = [values.index(value) for value in whole]
             ax.plot(places, whole.mean(), color=BLUE, lw=2.4, marker="o", ms=6, mec="white")
         if default in values:
