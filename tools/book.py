@@ -23,7 +23,8 @@ def copy_pages() -> None:
     shutil.copytree(ROOT / "book", SOURCE / "book")
     for name in ("_config.yml", "CHANGELOG.md"):
         shutil.copy(ROOT / name, SOURCE / name)
-    shutil.copytree(ROOT / "params", SOURCE / "params", dirs_exist_ok=True)
+    for folder in ("params", "examples"):
+        shutil.copytree(ROOT / folder, SOURCE / folder, dirs_exist_ok=True)
     (SOURCE / "notebooks").mkdir(exist_ok=True)
     for page in (SOURCE / "notebooks").glob("*.ipynb"):
         page.unlink()
