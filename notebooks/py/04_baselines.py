@@ -128,14 +128,7 @@ training = {
     "max_epochs": max_epochs,
     "random_state": random_state,
 }
-
-
-def train(**_):
-    return Causalformer(**training, device=device).fit(recording).connectivity_
-
-
-# What chapter 2 stored, if it ran with the same parameters; else trained now.
-attention = rerun.reuse("attention", train, **world | training)
+attention = Causalformer(**training, device=device).fit(recording).connectivity_
 curves = {
     "MVGC": metrics.roc_curve(truth, mvgc.connectivity_.score),
     "Causalformer": metrics.roc_curve(truth, attention.score),
