@@ -47,6 +47,8 @@ def execute(notebook: Path, folder: Path, results: Path, parameters: Path | None
     command += ["--kernel", "python3", "--no-progress-bar", "--log-level", "WARNING"]
     command += ["--parameters_file", str(parameters)] if parameters else []
     environment = os.environ | {"CAUSALKIT_RESULTS": str(results), "CAUSALKIT_PROGRESS": "0"}
+    if parameters is None:  # small networks: two threads wait for each other longer than they work
+        environment.setdefault("OMP_NUM_THREADS", "1")
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin lose tenfold beside other programs
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:  # kernels chatter: shown only if something went wrong

@@ -21,7 +21,7 @@ connection_probability: float = 0.4  # chance that one drives another
 n_steps: int = 5000  # steps of 1 ms
 random_state: int = 0  # seed of the network; models are seeded from it too
 preset: str = "small"  # "small" (seconds) or "paper" (its Table 2)
-n_seeds: int = 3  # models in the ensemble
+n_seeds: int = 2  # models in the ensemble
 max_epochs: int = 10  # passes over the training data at most
 device: str = "auto"  # "auto" takes a GPU where there is one
 
