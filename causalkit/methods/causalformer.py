@@ -37,7 +37,7 @@ class Causalformer(StoredNetwork, Method):
     ----------
     preset : {"fast", "paper", "small"}
         Fills every hyperparameter left at None. "fast" makes one token of a neuron's whole history and trains for
-        ten epochs; "paper" is the paper's Table 2, and takes a hundred times as long; "small" is the paper's kind of
+        ten epochs; "paper" is the paper's Table 2, and takes tens of times as long; "small" is the paper's kind of
         network at a fifth of the size, to look inside one in seconds.
     n_seeds : int, optional
         Members of the ensemble; member k is seeded with ``random_state + k``.
