@@ -30,12 +30,12 @@ def test_fast_is_the_default_and_has_fewer_parameters_than_the_papers(spikers):
     assert parameters[0] < parameters[1] / 3
 
 
-def test_heads_follow_the_number_of_pairs():
+def test_heads_follow_the_number_of_neurons():
     def heads(n_neurons):
         model = Causalformer(n_seeds=1)
-        return model._network(model._hyperparameters(), n_neurons).n_heads
+        return model._network(model._hyperparameters(n_neurons), n_neurons).n_heads
 
-    assert [heads(n) for n in (2, 5, 10, 20, 40, 1000)] == [4, 4, 4, 16, 16, 16]
+    assert [heads(n) for n in (2, 5, 10, 20, 40, 1000)] == [4, 4, 4, 4, 8, 16]
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():

@@ -15,7 +15,7 @@ from causalkit.sweep import work
 
 TINY = {
     "n_seeds": 2, "context": 4, "embedding_dim": 12, "feedforward_dim": 16, "head_dim": 4, "n_heads": 2,
-    "batch_size": 32, "learning_rate": 5e-3, "max_epochs": 1, "device": "cpu",
+    "batch_size": 32, "learning_rate": 5e-3, "max_epochs": 1, "device": "cpu", "decoder_attention": "softmax",
 }  # fmt: skip
 SIZES = {name: TINY[name] for name in ("context", "embedding_dim", "feedforward_dim", "head_dim", "n_heads")}
 OPTIONS = {
@@ -25,12 +25,12 @@ OPTIONS = {
     "layer": {"norm": "layer"},
     "unnormalized": {"norm": "none"},
     "stationarized": {"stationarize": True},
-    "somebody": {"nobody": False},
+    "somebody": {"nobody": 0},
     "itself": {"self_attention": True},
     "named": {"identity_in_values": True},
-    "linear, layer, somebody": {"decoder_attention": "linear", "norm": "layer", "nobody": False},
+    "linear, layer, somebody": {"decoder_attention": "linear", "norm": "layer", "nobody": 0},
     "static, stationarized, itself": {"decoder_attention": "static", "stationarize": True, "self_attention": True},
-    "unreadable": {"nobody": False, "self_attention": True, "identity_in_values": True, "norm": "layer"},
+    "unreadable": {"nobody": 0, "self_attention": True, "identity_in_values": True, "norm": "layer"},
 }
 every_variant = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 N = 5
@@ -64,8 +64,8 @@ def perturbed(history, neuron):
 
 def test_neutral_values_are_the_defaults_and_change_nothing(spikers):
     assert VARIANTS.items() <= Causalformer.added_parameters.items()
-    assert VARIANTS.items() <= Causalformer().get_params().items()
-    plain, spelled = Causalformer(**TINY).fit(spikers), Causalformer(**TINY, **VARIANTS).fit(spikers)
+    assert VARIANTS.items() <= (Causalformer().get_params() | {"decoder_attention": "softmax"}).items()
+    plain, spelled = Causalformer(**TINY).fit(spikers), Causalformer(**TINY | VARIANTS).fit(spikers)
     np.testing.assert_array_equal(plain.connectivity_["seed_score"], spelled.connectivity_["seed_score"])
     np.testing.assert_array_equal(plain.predict(spikers)["prediction"], spelled.predict(spikers)["prediction"])
     assert Causalformer(preset="paper", **VARIANTS)._hyperparameters()["tokens"] == "step"
@@ -73,13 +73,14 @@ def test_neutral_values_are_the_defaults_and_change_nothing(spikers):
 
 def test_earlier_results_keep_their_keys_and_checkpoints_and_variants_get_their_own(spikers):
     def key(**options):
-        return work.key_of("data", "causalformer", work.resolve("causalformer", options), 1)
+        given = {"decoder_attention": "softmax"} | options
+        return work.key_of("data", "causalformer", work.resolve("causalformer", given, N), 1)
 
-    earlier = {k: v for k, v in work.resolve("causalformer", {}).items() if k not in VARIANTS}
+    earlier = {k: v for k, v in work.resolve("causalformer", {}, N).items() if k not in VARIANTS}
     assert key() == key(**VARIANTS) == work.key_of("data", "causalformer", earlier, 1)
 
     def fingerprint(**options):
-        model = Causalformer(**TINY, **options)
+        model = Causalformer(**TINY | options)
         return model._fingerprint(spikers, model._hyperparameters())
 
     assert len({key(**options) for options in OPTIONS.values()}) == len(OPTIONS)
@@ -109,9 +110,9 @@ def test_encoder_keeps_neurons_apart_unless_asked_to_mix(options, mixing):
 
 
 @every_variant
-def test_all_that_one_neuron_learns_of_another_passes_the_attention(options, monkeypatch):
+def test_all_that_one_neuron_learns_of_another_passes_the_attention(options):
     """With all attention on nobody, or none to be had but on oneself, no history moves another's forecast."""
-    if not options.get("nobody", True):
+    if not options.get("nobody", 5.0):
         pytest.skip("a target that must attend to somebody cannot be cut off")
     history, *times = inputs()
     net = network(**options)
@@ -121,7 +122,7 @@ def test_all_that_one_neuron_learns_of_another_passes_the_attention(options, mon
         return (net(history, *times)[0] - net(perturbed(history, 2), *times)[0]).abs().amax((0, 1))
 
     assert (moved() > 0).all()
-    monkeypatch.setattr(attentions, "NOBODY", 1e30)
+    net.nobody_weight = 1e30
     assert moved()[2] > 1e-3 and (moved()[[0, 1, 3, 4]] == 0).all()
 
 
@@ -143,7 +144,7 @@ def test_a_source_moves_its_own_score_alone(options):
 @pytest.mark.parametrize("leak", [False, True])
 @every_variant
 def test_forecasts_do_not_see_the_future_unless_asked_to(spikers, options, leak):
-    model = Causalformer(**TINY, **options, leak_future=leak, encoder_attention="global" if leak else "local")
+    model = Causalformer(**TINY | options, leak_future=leak, encoder_attention="global" if leak else "local")
     model.fit(spikers)
     row, changed = 200, spikers.copy(deep=True)
     changed["activity"][row:] = changed["activity"][row:] * 0.5 - 20.0
@@ -168,11 +169,21 @@ def test_attention_adds_up_to_one_or_less_and_says_what_the_forecast_is_made_fro
     torch.testing.assert_close(forecast, quick, atol=1e-5, rtol=1e-5)
     rows, diagonal = attention.sum(-1), attention.diagonal(dim1=-2, dim2=-1)
     assert (attention >= 0).all()
-    if options.get("nobody", True):
-        assert (rows < 1).all() and (rows > 0).all() and rows.mean() < 0.5
+    if options.get("nobody", 5.0):
+        assert (rows < 1).all() and (rows > 0).all()
     else:
         torch.testing.assert_close(rows, torch.ones_like(rows))
     assert (diagonal > 0).all() if options.get("self_attention") else (diagonal == 0).all()
+
+
+@pytest.mark.parametrize("attention", ["softmax", "static"])
+@pytest.mark.parametrize(("nobody", "share"), [(0, 1), (1, 4 / 5), (5.0, 4 / 9), (12, 1 / 4)])
+def test_without_a_preference_nobody_weighs_as_many_neurons_as_asked(attention, nobody, share):
+    net, (history, *times) = network(decoder_attention=attention, nobody=nobody), inputs()
+    for parameter in net.query.parameters():
+        parameter.data.zero_()
+    rows = net(history, *times)[1].sum(-1)
+    torch.testing.assert_close(rows, torch.full_like(rows, share))
 
 
 @every_variant
@@ -303,17 +314,17 @@ def followers():
 
 @every_variant
 def test_each_points_from_the_follower_to_the_driver(followers, options):
-    model = Causalformer(**TINY | {"max_epochs": 12, "learning_rate": 2e-2}, **options).fit(followers)
+    model = Causalformer(**TINY | {"max_epochs": 12, "learning_rate": 2e-2} | options).fit(followers)
     score, r2 = model.connectivity_["score"].values, model.diagnostics_["ensemble_test_r2"].values
     # Without nobody to attend to, the driver, which needs neither, attends to one of the two all the same.
     assert score[1, 0] > 1.5 * score[1, 2]
-    assert score[1, 0] > (1.5 if options.get("nobody", True) else 1.0) * score[0, 1]
+    assert score[1, 0] > (1.5 if options.get("nobody", 5.0) else 1.0) * score[0, 1]
     assert r2[1] > 0.5 and r2[0] < 0.2
 
 
 @pytest.mark.parametrize("name", ["static", "linear", "linear, layer, somebody", "unreadable"])
 def test_saved_and_loaded_gives_the_same(spikers, name, tmp_path):
-    model = Causalformer(**TINY, **OPTIONS[name]).fit(spikers)
+    model = Causalformer(**TINY | OPTIONS[name]).fit(spikers)
     loaded = Causalformer.load(model.save(tmp_path / "model"), device="cpu")
     assert OPTIONS[name].items() <= loaded.get_params().items()
     np.testing.assert_array_equal(loaded.predict(spikers)["prediction"], model.predict(spikers)["prediction"])
@@ -323,7 +334,7 @@ def test_saved_and_loaded_gives_the_same(spikers, name, tmp_path):
 @pytest.mark.parametrize("name", ["static", "linear", "stationarized", "layer"])
 def test_mixed_precision_trains(spikers, name):
     losses = [
-        Causalformer(**TINY, **OPTIONS[name], precision=precision).fit(spikers).training_["train_loss"].values
+        Causalformer(**TINY | OPTIONS[name], precision=precision).fit(spikers).training_["train_loss"].values
         for precision in ("float32", "bfloat16")
     ]
     np.testing.assert_allclose(*losses, rtol=0.02)
@@ -335,12 +346,14 @@ def test_mixed_precision_trains(spikers, name):
         ({"decoder_attention": "performer"}, ValueError, "choose one of softmax, static, linear"),
         ({"norm": None}, ValueError, "norm=None is unknown: choose one of batch, layer, none"),
         ({"stationarize": 1}, TypeError, "stationarize=1 must be True or False"),
-        ({"nobody": "no"}, TypeError, "nobody='no' must be True or False"),
+        ({"nobody": "no"}, TypeError, "nobody='no' must be a number"),
+        ({"nobody": False}, TypeError, "nobody=False must be a number"),
+        ({"nobody": -1}, ValueError, "nobody=-1 must be zero or more"),
         ({"preset": "paper", "norm": "layer"}, ValueError, "norm='layer': made for history tokens, and preset='paper'"),
         (
-            {"tokens": "step", "nobody": False, "stationarize": True},
+            {"tokens": "step", "nobody": 0, "stationarize": True},
             ValueError,
-            "stationarize=True, nobody=False: ",
+            "stationarize=True, nobody=0: ",
         ),
     ],
 )

@@ -36,8 +36,8 @@ class Causalformer(StoredNetwork, Method):
     Parameters
     ----------
     preset : {"fast", "paper", "small"}
-        Fills every hyperparameter left at None. "fast" makes one token of a neuron's whole history and trains for
-        ten epochs; "paper" is the paper's Table 2, and takes tens of times as long; "small" is the paper's kind of
+        Fills every hyperparameter left at None. "fast" makes one token of a neuron's whole history, learns one graph
+        for all windows, and trains for ten epochs; "paper" is the paper's Table 2, and takes tens of times as long; "small" is the paper's kind of
         network at a fifth of the size, to look inside one in seconds.
     n_seeds : int, optional
         Members of the ensemble; member k is seeded with ``random_state + k``.
@@ -52,7 +52,7 @@ class Causalformer(StoredNetwork, Method):
         History steps that a forecast sees.
     embedding_dim, feedforward_dim, head_dim, n_heads : int, optional
         Width of a token, of the hidden feed-forward layer, of an attention head; number of heads, which
-        ``n_heads="auto"`` (in "fast") sets to one for 25 pairs of neurons, within 4 and 16: a head's scores have no
+        ``n_heads="auto"`` (in "fast") sets to one for five neurons, within 4 and 16: a head's scores have no
         higher rank than `head_dim`, so many neurons need many heads, and idle heads attend to anybody.
     dropout_embedding, dropout_feedforward : float, optional
         Dropout probabilities.
@@ -66,19 +66,23 @@ class Causalformer(StoredNetwork, Method):
         "global" mixes neurons in the encoder, and so breaks the first condition of the causal reading.
     leak_future : bool
         True gives the decoder the values that it is to forecast, and so breaks the second condition.
-    decoder_attention : {"softmax", "static", "linear"}
-        What is read as connectivity. "static" is a learned graph: who attends to whom follows from the neurons'
-        embeddings alone, not from activity. "linear" is attention by positive features (Katharopoulos et al. 2020,
-        arXiv 2006.16236; Performers), whose training takes time linear in the number of neurons. This and the
-        following options are for history tokens.
+    decoder_attention : {"softmax", "static", "linear"}, optional
+        What is read as connectivity. "softmax" is attention as published, which differs from window to window.
+        "static" (in "fast") is a learned graph: who attends to whom follows from the neurons' embeddings alone, not
+        from activity. "linear" is attention by positive features (Katharopoulos et al. 2020, arXiv 2006.16236;
+        Performers), whose training takes time linear in the number of neurons. All but "softmax", and the following
+        options, are for history tokens.
     norm : {"batch", "layer", "none"}
         Normalization before each layer, over the batch, over a token's channels, or none.
     stationarize : bool
         True scores each window and neuron by its own mean and standard deviation, scales the forecast back, and gives
         the attention's scores what was removed (non-stationary transformer, Liu et al. 2022, arXiv 2205.14415).
-    nobody, self_attention, identity_in_values : bool
-        Whether a target may attend to nobody; whether to itself; whether a source's values tell its identity. The
-        defaults are what makes the attention readable.
+    nobody : float
+        A target may attend to nobody: before training this many times as much as to any one neuron. 0 leaves nobody
+        out.
+    self_attention, identity_in_values : bool
+        Whether a target may attend to itself; whether a source's values tell its identity. The defaults are what makes
+        the attention readable.
     device : str
         "auto" takes a GPU where there is one; else a torch device.
     precision : {"float32", "bfloat16"}
@@ -122,7 +126,7 @@ class Causalformer(StoredNetwork, Method):
         feedforward_dim=None, head_dim=None, n_heads=None, dropout_embedding=None, dropout_feedforward=None,
         batch_size=None, learning_rate=None, learning_rate_decay=None, weight_decay=None, max_epochs=None,
         patience=None, normalization="train", encoder_attention="local", leak_future=False,
-        decoder_attention="softmax", norm="batch", stationarize=False, nobody=True, self_attention=False,
+        decoder_attention=None, norm="batch", stationarize=False, nobody=5.0, self_attention=False,
         identity_in_values=False, device="auto", precision="float32", checkpoint=None,
     ):  # fmt: skip
         self.preset = preset
@@ -158,11 +162,11 @@ class Causalformer(StoredNetwork, Method):
     # ---- fitting
 
     def _fit(self, recording):
-        values = self._hyperparameters()
+        n_neurons = recording.sizes["neuron"]
+        values = self._hyperparameters(n_neurons)
         self.device_ = choose_device(self.device)
         data = Windows.cut(recording, values["context"], self.normalization, self.device_)
         _warn_of_silence(recording, data)
-        n_neurons = recording.sizes["neuron"]
         seeds = [int(self.random_state) + member for member in range(values["n_seeds"])]
         self.network_ = self._network(values, n_neurons).initialize(seeds).to(self.device_).eval()
         self.scaling_ = data.scaling
@@ -184,9 +188,9 @@ class Causalformer(StoredNetwork, Method):
         self.diagnostics_ = self._score_forecasts(recording, data, forecasts, seeds)
         return self._connectivity(attention, recording, values, seeds)
 
-    def _hyperparameters(self) -> dict:
+    def _hyperparameters(self, n_neurons=None) -> dict:
         """The preset's values, overridden by those given; checked."""
-        return checked(self.get_params())
+        return checked(self.get_params(), n_neurons)
 
     def _min_times(self):
         return self._hyperparameters()["context"] + MIN_WINDOWS
@@ -195,16 +199,16 @@ class Causalformer(StoredNetwork, Method):
         return f"Causalformer with context={self._hyperparameters()['context']}"
 
     def _network(self, values, n_neurons):
-        names = ("embedding_dim", "feedforward_dim", "head_dim", "n_heads", "dropout_embedding",
+        names = ("context", "embedding_dim", "feedforward_dim", "head_dim", "n_heads", "dropout_embedding",
                  "dropout_feedforward")  # fmt: skip
-        sizes = {name: values[name] for name in names}
-        if values["n_heads"] == "auto":  # who changes this raises algorithm_version: keys of results do not show it
-            sizes["n_heads"] = min(max(4, n_neurons**2 // 25), 16)
-        sizes |= {"context": values["context"], "encoder_attention": self.encoder_attention}
+        sizes = {name: values[name] for name in names} | {"encoder_attention": self.encoder_attention}
         if values["tokens"] == "history":
-            variants = {name: getattr(self, name) for name in VARIANTS}
+            variants = self._variants(values)
             return CompactNetwork(values["n_seeds"], n_neurons, leak_future=self.leak_future, **sizes, **variants)
         return CausalformerNetwork(values["n_seeds"], n_neurons, **sizes)
+
+    def _variants(self, values):
+        return {name: values.get(name, getattr(self, name)) for name in VARIANTS}
 
     def _schedule(self, values):
         names = ("batch_size", "learning_rate", "learning_rate_decay", "weight_decay", "max_epochs", "patience")
@@ -214,7 +218,8 @@ class Causalformer(StoredNetwork, Method):
         parts = dict(values, max_epochs=None, first_seed=int(self.random_state), version=self.algorithm_version,
                      normalization=self.normalization, encoder_attention=self.encoder_attention,
                      leak_future=self.leak_future, precision=self.precision)  # fmt: skip
-        parts |= {name: getattr(self, name) for name, neutral in VARIANTS.items() if getattr(self, name) != neutral}
+        variants = self._variants(values)
+        parts |= {name: variants[name] for name, neutral in VARIANTS.items() if variants[name] != neutral}
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
         for name in ("activity", "time", "neuron", "trial"):
             if name in recording:
@@ -352,8 +357,8 @@ class Causalformer(StoredNetwork, Method):
 
         Thirty is what early stopping came to with the paper's hyperparameters (22 to 48).
         """
-        values = self._hyperparameters()
         recording = as_recording(recording)
+        values = self._hyperparameters(recording.sizes["neuron"])
         device = choose_device(self.device)
         data = Windows.cut(recording, values["context"], self.normalization, device)
         network = self._network(values, recording.sizes["neuron"]).initialize(range(values["n_seeds"])).to(device)

@@ -12,7 +12,6 @@ from torch.nn.functional import elu, scaled_dot_product_attention
 
 __all__ = ["heads", "linear_attention", "prior", "softmax_attention"]
 
-NOBODY = 9.0  # before training a target spends this many times more attention on nobody than on all neurons
 _TINY = 1e-20
 
 
@@ -22,10 +21,10 @@ def heads(x, groups, n_heads):
 
 
 def prior(n_neurons, nobody, like):
-    """Logarithmic prior weight of each key, (1, K)."""
-    offset = like.new_zeros(1, n_neurons + nobody)
-    if nobody:
-        offset[:, -1] = math.log(NOBODY * n_neurons)
+    """Logarithmic prior weight of each key, (1, K): 0 of a neuron's; nobody, if it weighs anything, comes last."""
+    offset = like.new_zeros(1, n_neurons + (nobody > 0))
+    if nobody > 0:
+        offset[:, -1] = math.log(nobody)
     return offset
 
 

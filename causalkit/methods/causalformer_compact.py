@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu, pad
 
-from causalkit.methods.causalformer_attention import NOBODY, heads, linear_attention, prior, softmax_attention
+from causalkit.methods.causalformer_attention import heads, linear_attention, prior, softmax_attention
 from causalkit.methods.causalformer_network import FeedForward
 from causalkit.nn import (
     Dropout,
@@ -33,7 +33,7 @@ from causalkit.nn import (
     normalization,
 )
 
-__all__ = ["NOBODY", "CompactNetwork"]
+__all__ = ["CompactNetwork"]
 
 N_PERIODIC = 16  # sines a value is embedded by
 N_HIDDEN = 16  # channels of the networks that learn what the removed statistics do to attention
@@ -133,8 +133,10 @@ class CompactNetwork(EnsembleModule):
         Normalization before each layer.
     stationarize : bool
         Whether windows are z-scored by themselves. Static attention has no scores to give the statistics back to.
-    nobody, self_attention, identity_in_values : bool
-        Whether a target may attend to nobody, and to itself; whether values name their source.
+    nobody : float
+        Before training a target attends to nobody this many times as much as to any neuron; 0 leaves nobody out.
+    self_attention, identity_in_values : bool
+        Whether a target may attend to itself; whether values name their source.
     """
 
     keys_per_neuron = 1
@@ -142,13 +144,13 @@ class CompactNetwork(EnsembleModule):
     def __init__(
         self, n_models, n_neurons, *, context=10, embedding_dim=64, feedforward_dim=128, head_dim=8, n_heads=4,
         dropout_embedding=0.0, dropout_feedforward=0.0, encoder_attention="local", leak_future=False,
-        decoder_attention="softmax", norm="batch", stationarize=False, nobody=True, self_attention=False,
+        decoder_attention="softmax", norm="batch", stationarize=False, nobody=5.0, self_attention=False,
         identity_in_values=False,
     ):  # fmt: skip
         super().__init__()
         self.n_heads, inner = n_heads, head_dim * n_heads
         self.decoder_attention, self.self_attention = decoder_attention, self_attention
-        self.stationarize = stationarize
+        self.stationarize, self.nobody_weight = stationarize, nobody
         mixes, static = encoder_attention == "global", decoder_attention == "static"
         self.history = HistoryEmbedding(n_models, context, embedding_dim, dropout_embedding)
         self.norm_history = normalization(norm, n_models, embedding_dim)
@@ -167,7 +169,7 @@ class CompactNetwork(EnsembleModule):
         # same weights.
         self.mixing = NeuronMixing(n_models, embedding_dim, inner, n_heads, norm) if mixes else None
         self.future = Linear(n_models, 1, embedding_dim) if leak_future else None
-        self.nobody = Embedding(n_models, 1, inner) if nobody else None
+        self.nobody = Embedding(n_models, 1, inner) if nobody > 0 else None
         self.identity = Linear(n_models, embedding_dim, inner) if identity_in_values else None
         self.removed = RemovedStatistics(n_models, context) if stationarize and not static else None
 
@@ -226,7 +228,7 @@ class CompactNetwork(EnsembleModule):
         key, value = self.key_value(encoded).chunk(2, dim=-1)
         key = key + self.source(self.neuron.weight).repeat(1, windows, 1)
         query = self.query(self.norm_query(target))
-        offset = prior(neurons, self.nobody is not None, query)
+        offset = prior(neurons, self.nobody_weight, query)
         if statistics is not None:
             query_scale, key_scale, shift = statistics
             query, key = query * query_scale.to(query.dtype), key * key_scale.to(key.dtype)
@@ -246,7 +248,7 @@ class CompactNetwork(EnsembleModule):
         models, neurons = self.neuron.weight.shape[:2]
         query = self.query(self.neuron.weight)
         key = self._with_nobody(self.source(self.neuron.weight)[:, None])
-        offset = prior(neurons, self.nobody is not None, query)
+        offset = prior(neurons, self.nobody_weight, query)
         value = self._values(self.key_value(encoded), windows)
         q, k = heads(query, models, self.n_heads), heads(key, models, self.n_heads)
         v = value.unflatten(-1, (self.n_heads, -1)).permute(0, 3, 2, 1, 4).flatten(3)  # (S, heads, keys, B·D)

@@ -6,30 +6,33 @@ import numpy as np
 
 __all__ = ["PRESETS", "VARIANTS", "checked"]
 
-# "fast" is one token a neuron, see causalformer_compact. "paper" is Table 2; its learning-rate decay never acted: a bug
-# in the program kept the rate constant. "small" is the paper's network for trying things out, with a worse readout.
+# "fast" is one token a neuron, and a learned graph that is the same for all windows (causalformer_compact). "paper" is
+# Table 2; its learning-rate decay never acted: a bug in the program kept the rate constant. "small" is the paper's
+# network for trying things out, with a worse readout.
 PRESETS = {
     "fast": {
-        "tokens": "history", "context": 10, "embedding_dim": 64, "feedforward_dim": 128, "head_dim": 8,
-        "n_heads": "auto", "dropout_embedding": 0.0, "dropout_feedforward": 0.0, "batch_size": 8,
+        "tokens": "history", "decoder_attention": "static", "context": 10, "embedding_dim": 64, "feedforward_dim": 128,
+        "head_dim": 8, "n_heads": "auto", "dropout_embedding": 0.0, "dropout_feedforward": 0.0, "batch_size": 8,
         "learning_rate": 2.5e-3, "learning_rate_decay": "linear", "weight_decay": 1e-3, "max_epochs": 10,
         "patience": 10, "n_seeds": 10,
     },
     "paper": {
-        "tokens": "step", "context": 10, "embedding_dim": 100, "feedforward_dim": 400, "head_dim": 8, "n_heads": 10,
-        "dropout_embedding": 0.1, "dropout_feedforward": 0.1, "batch_size": 16, "learning_rate": 5e-4,
-        "learning_rate_decay": "constant", "weight_decay": 1e-3, "max_epochs": 200, "patience": 10, "n_seeds": 10,
+        "tokens": "step", "decoder_attention": "softmax", "context": 10, "embedding_dim": 100, "feedforward_dim": 400,
+        "head_dim": 8, "n_heads": 10, "dropout_embedding": 0.1, "dropout_feedforward": 0.1, "batch_size": 16,
+        "learning_rate": 5e-4, "learning_rate_decay": "constant", "weight_decay": 1e-3, "max_epochs": 200,
+        "patience": 10, "n_seeds": 10,
     },
     "small": {
-        "tokens": "step", "context": 5, "embedding_dim": 48, "feedforward_dim": 96, "head_dim": 8, "n_heads": 6,
-        "dropout_embedding": 0.1, "dropout_feedforward": 0.1, "batch_size": 32, "learning_rate": 3e-3,
-        "learning_rate_decay": "constant", "weight_decay": 1e-3, "max_epochs": 10, "patience": 3, "n_seeds": 3,
+        "tokens": "step", "decoder_attention": "softmax", "context": 5, "embedding_dim": 48, "feedforward_dim": 96,
+        "head_dim": 8, "n_heads": 6, "dropout_embedding": 0.1, "dropout_feedforward": 0.1, "batch_size": 32,
+        "learning_rate": 3e-3, "learning_rate_decay": "constant", "weight_decay": 1e-3, "max_epochs": 10,
+        "patience": 3, "n_seeds": 3,
     },
 }  # fmt: skip
 
 # Variants of the network with history tokens, and the values that leave it as it is.
 VARIANTS = {
-    "decoder_attention": "softmax", "norm": "batch", "stationarize": False, "nobody": True, "self_attention": False,
+    "decoder_attention": "softmax", "norm": "batch", "stationarize": False, "nobody": 5.0, "self_attention": False,
     "identity_in_values": False,
 }  # fmt: skip
 
@@ -37,16 +40,21 @@ _CHOICES = {
     "preset": tuple(PRESETS),
     "normalization": ("train", "paper"),
     "encoder_attention": ("local", "global"),
-    "decoder_attention": ("softmax", "static", "linear"),
     "norm": ("batch", "layer", "none"),
     "precision": ("float32", "bfloat16"),
 }
-_PRESET_CHOICES = {"tokens": ("history", "step"), "learning_rate_decay": ("constant", "linear")}
-_SWITCHES = ("leak_future", "stationarize", "nobody", "self_attention", "identity_in_values")
+_PRESET_CHOICES = {
+    "tokens": ("history", "step"),
+    "decoder_attention": ("softmax", "static", "linear"),
+    "learning_rate_decay": ("constant", "linear"),
+}
+_SWITCHES = ("leak_future", "stationarize", "self_attention", "identity_in_values")
 
 
-def checked(parameters: dict) -> dict:
+def checked(parameters: dict, n_neurons: int | None = None) -> dict:
     """The preset's values, overridden by those of `parameters` that are not None.
+
+    The number of heads stays "auto" where `n_neurons` is not given.
 
     Raises
     ------
@@ -65,12 +73,17 @@ def checked(parameters: dict) -> dict:
         name: value if parameters[name] is None else parameters[name]
         for name, value in PRESETS[parameters["preset"]].items()
     }
+    if values["tokens"] == "step" and parameters["decoder_attention"] is None:
+        values["decoder_attention"] = "softmax"  # the only one there is for them
     for name, choices in _PRESET_CHOICES.items():
         _require_choice(name, values[name], choices)
     for name, value in values.items():
         if not (name in _PRESET_CHOICES or (name == "n_heads" and value == "auto")):
             _require_number(name, value)
+    _require_number("nobody", parameters["nobody"])
     _require_history_tokens(parameters, values)
+    if values["n_heads"] == "auto" and n_neurons is not None:
+        values["n_heads"] = min(max(4, n_neurons // 5), 16)
     return values
 
 
@@ -80,12 +93,12 @@ def _require_choice(name, value, choices):
 
 
 def _require_number(name, value):
-    whole = isinstance(PRESETS["paper"][name], int)
+    whole = isinstance(PRESETS["paper"].get(name), int)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
         raise TypeError(f"{name}={value!r} must be {'a whole' if whole else 'a'} number")
     if not np.isfinite(value):
         raise ValueError(f"{name}={value!r} must be finite")
-    lowest = 0 if name in ("max_epochs", "weight_decay") or name.startswith("dropout") else None
+    lowest = 0 if name in ("max_epochs", "weight_decay", "nobody") or name.startswith("dropout") else None
     if value < 0 or (value == 0 and lowest is None):
         raise ValueError(f"{name}={value!r} must be {'positive' if lowest is None else 'zero or more'}")
     if name.startswith("dropout") and value >= 1:
@@ -93,12 +106,13 @@ def _require_number(name, value):
 
 
 def _require_history_tokens(parameters, values):
-    if parameters["stationarize"] and parameters["decoder_attention"] == "linear":
+    if parameters["stationarize"] and values["decoder_attention"] == "linear":
         raise ValueError(
             "stationarize=True with decoder_attention='linear': the removed statistics are given back to scores, which "
             "linear attention does not have; choose one of the two"
         )
-    changed = [f"{name}={parameters[name]!r}" for name, neutral in VARIANTS.items() if parameters[name] != neutral]
+    given = parameters | {"decoder_attention": values["decoder_attention"]}
+    changed = [f"{name}={given[name]!r}" for name, neutral in VARIANTS.items() if given[name] != neutral]
     if changed and values["tokens"] == "step":
         raise ValueError(
             f"{', '.join(changed)}: made for history tokens, and preset={parameters['preset']!r} with tokens='step' is "

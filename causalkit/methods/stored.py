@@ -22,7 +22,7 @@ _MODEL_FILES = {"model.json", "model.safetensors", "connectivity.nc", "diagnosti
 class StoredNetwork:
     """Adds `save` and `load` to a method that trains a network.
 
-    The method provides ``_hyperparameters()``, ``_network(values, n_neurons)`` and ``_restore(values)``, which sets
+    The method provides ``_hyperparameters(n_neurons)``, ``_network(values, n_neurons)`` and ``_restore(values)``, which sets
     what else its fit keeps beside ``network_``, ``scaling_`` and ``device_``.
     """
 
@@ -93,7 +93,7 @@ class StoredNetwork:
         model = cls(**header["parameters"])
         model.device_ = choose_device(device)
         n_neurons = parts["connectivity"].sizes["target"]
-        values = model._hyperparameters()
+        values = model._hyperparameters(n_neurons)
         model.network_ = model._network(values, n_neurons)
         model.network_.load_state_dict(weights)
         model.network_.to(model.device_).eval()

@@ -96,11 +96,11 @@ def units(grid: Grid, *, progress: bool = True) -> list[Unit]:
         for network, recording in recordings(grid.networks):
             made[str(network)] = digest(recording), recording.sizes["neuron"], recording.sizes["time"]
             bar.update()
-    resolved = [resolve(setting.method, setting.parameters) for setting in grid.settings]
     result = []
     for network in grid.networks:
-        for setting, values in zip(grid.settings, resolved, strict=True):
-            data, n_neurons, n_times = made[str(network)]
+        data, n_neurons, n_times = made[str(network)]
+        for setting in grid.settings:
+            values = resolve(setting.method, setting.parameters, n_neurons)
             version = methods.get(setting.method).algorithm_version
             key = key_of(data, setting.method, values, version)
             result.append(
@@ -110,12 +110,12 @@ def units(grid: Grid, *, progress: bool = True) -> list[Unit]:
     return result
 
 
-def resolve(method: str, parameters: dict) -> dict:
-    """All hyperparameters that decide a result, presets filled in."""
+def resolve(method: str, parameters: dict, n_neurons: int) -> dict:
+    """All hyperparameters that decide a result on a recording of `n_neurons`, presets filled in."""
     model = methods.get(method)(**parameters)
     values = model.get_params()
     if hasattr(model, "_hyperparameters"):
-        values |= model._hyperparameters()
+        values |= model._hyperparameters(n_neurons)
     return {name: value for name, value in sorted(values.items()) if name not in _WITHOUT_EFFECT}
 
 
@@ -152,7 +152,8 @@ def compute(unit: Unit, recording: xr.Dataset, *, checkpoint: Path | None = None
     from threadpoolctl import threadpool_limits
 
     method = methods.get(unit.method)
-    if method.algorithm_version != unit.algorithm_version or resolve(unit.method, unit.parameters) != unit.resolved:
+    resolved = resolve(unit.method, unit.parameters, unit.n_neurons)
+    if method.algorithm_version != unit.algorithm_version or resolved != unit.resolved:
         raise RuntimeError(
             f"{unit.method} is of another version here than where the sweep was started, so the result would bear a "
             "wrong name: install the same causalkit everywhere"
