@@ -95,7 +95,8 @@ def causalformer_seconds(method, recording, n_steps: int, clock, n_batches: int 
     from causalkit.training import choose_device, train
     from causalkit.windows import Windows
 
-    recording, values, seeds = as_recording(recording), method._hyperparameters(), range(method.n_seeds)
+    recording, seeds = as_recording(recording), range(method.n_seeds)
+    values = method._hyperparameters(recording.sizes["neuron"])
     data = Windows.cut(recording, values["context"], method.normalization, choose_device("cpu"))
     method.network_ = method._network(values, recording.sizes["neuron"]).initialize(seeds)
     method._restore(values)
@@ -106,7 +107,7 @@ def causalformer_seconds(method, recording, n_steps: int, clock, n_batches: int 
     train(method.network_, method._loss(data), n_train=n_train, n_validation=max(1, n_validation), seeds=seeds,
           schedule=schedule, progress=False)  # fmt: skip
     trained = clock()
-    batch = _evaluation_batch(len(seeds), recording.sizes["neuron"], method.network_)
+    batch = _evaluation_batch(method.network_)
     test = data.test if share == 1 else data.test[: n_batches * batch]
     method._evaluate(data, test)
     readout = (clock() - trained) * len(data.test) / len(test)

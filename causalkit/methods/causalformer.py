@@ -37,8 +37,8 @@ class Causalformer(StoredNetwork, Method):
     ----------
     preset : {"fast", "paper", "small"}
         Fills every hyperparameter left at None. "fast" makes one token of a neuron's whole history, learns one graph
-        for all windows, and trains for ten epochs; "paper" is the paper's Table 2, and takes tens of times as long; "small" is the paper's kind of
-        network at a fifth of the size, to look inside one in seconds.
+        for all windows, and trains for ten epochs; "paper" is the paper's Table 2, and takes tens of times as long;
+        "small" is the paper's kind of network at a fifth of the size, to look inside one in seconds.
     n_seeds : int, optional
         Members of the ensemble; member k is seeded with ``random_state + k``.
     random_state : int
@@ -243,7 +243,7 @@ class Causalformer(StoredNetwork, Method):
         network, n_models = self.network_, self.network_.n_models
         n_neurons = data.activity.shape[1]
         forecasts, total = [], 0.0
-        for batch in windows.split(_evaluation_batch(n_models, n_neurons, network)):
+        for batch in windows.split(_evaluation_batch(network)):
             prediction, attention = _forward(network, data, batch.expand(n_models, -1), self.leaks_future_)
             forecasts.append(prediction.cpu())
             total = total + attention.sum((1, 2)).cpu().double()  # over windows and heads: (seed, target, keys)
@@ -328,9 +328,7 @@ class Causalformer(StoredNetwork, Method):
                 f"{len(data.starts) - 1}"
             )
         neurons, models = recording["neuron"].values, self.network_.n_models
-        batches = torch.tensor(windows, device=self.device_).split(
-            _evaluation_batch(models, len(neurons), self.network_)
-        )
+        batches = torch.tensor(windows, device=self.device_).split(_evaluation_batch(self.network_))
         parts = [_forward(self.network_, data, b.expand(models, -1), self.leaks_future_)[1].cpu() for b in batches]
         values = readouts.by_lag(torch.cat(parts, dim=1).numpy(), len(neurons))
         result = xr.DataArray(
@@ -391,7 +389,6 @@ def _warn_of_silence(recording, data):
         )
 
 
-def _evaluation_batch(n_models, n_neurons, network) -> int:
-    """Windows at once so that the attention of a batch stays near 64 MiB, or one if a single one is larger."""
-    per_window = 4 * n_models * network.n_heads * n_neurons**2 * network.keys_per_neuron
-    return int(np.clip(2**26 // per_window, 1, 256))
+def _evaluation_batch(network) -> int:
+    """Windows at once so that the largest tensor of a batch stays near 64 MiB, or one if a single one is larger."""
+    return int(np.clip(2**26 // (4 * network.n_models * network.numbers_per_window), 1, 256))

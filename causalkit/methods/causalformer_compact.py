@@ -139,8 +139,6 @@ class CompactNetwork(EnsembleModule):
         Whether a target may attend to itself; whether values name their source.
     """
 
-    keys_per_neuron = 1
-
     def __init__(
         self, n_models, n_neurons, *, context=10, embedding_dim=64, feedforward_dim=128, head_dim=8, n_heads=4,
         dropout_embedding=0.0, dropout_feedforward=0.0, encoder_attention="local", leak_future=False,
@@ -152,6 +150,8 @@ class CompactNetwork(EnsembleModule):
         self.decoder_attention, self.self_attention = decoder_attention, self_attention
         self.stationarize, self.nobody_weight = stationarize, nobody
         mixes, static = encoder_attention == "global", decoder_attention == "static"
+        # of the largest tensor: the attention, or if all windows share that, the feed-forward layer's
+        self.numbers_per_window = n_neurons * (feedforward_dim if static else n_heads * n_neurons)
         self.history = HistoryEmbedding(n_models, context, embedding_dim, dropout_embedding)
         self.norm_history = normalization(norm, n_models, embedding_dim)
         self.encoder = FeedForward(n_models, embedding_dim, feedforward_dim, dropout_feedforward)

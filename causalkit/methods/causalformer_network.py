@@ -132,7 +132,7 @@ class CausalformerNetwork(EnsembleModule):
         self.encoder = Encoder(*sizes, mixes_neurons=encoder_attention == "global")
         self.decoder = Decoder(*sizes)
         self.readout = Linear(n_models, embedding_dim, 1)
-        self.n_heads, self.keys_per_neuron = n_heads, context
+        self.numbers_per_window = n_heads * n_neurons**2 * context  # of the attention, its largest tensor
 
     def encode(self, history, time_s):
         """Tokens of the history after the encoder: (S, B, N, L, C)."""

@@ -22,8 +22,8 @@ _MODEL_FILES = {"model.json", "model.safetensors", "connectivity.nc", "diagnosti
 class StoredNetwork:
     """Adds `save` and `load` to a method that trains a network.
 
-    The method provides ``_hyperparameters(n_neurons)``, ``_network(values, n_neurons)`` and ``_restore(values)``, which sets
-    what else its fit keeps beside ``network_``, ``scaling_`` and ``device_``.
+    The method provides ``_hyperparameters(n_neurons)``, ``_network(values, n_neurons)`` and ``_restore(values)``, which
+    sets what else its fit keeps beside ``network_``, ``scaling_`` and ``device_``.
     """
 
     def _require_fit(self):
