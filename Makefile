@@ -50,6 +50,7 @@ baselines: $(INSTALLED)  ## speed beside statsmodels, and beside Brian2 with BRI
 
 scale: $(INSTALLED)  ## seconds and memory for up to 1,000 neurons (hours; needs 16 GB)
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/scale.py --method causalformer
 
 clean:  ## remove everything that was built (the .venv stays)
 	rm -rf _build results notebooks/results

@@ -35,7 +35,7 @@ def test_heads_follow_the_number_of_neurons():
         model = Causalformer(n_seeds=1)
         return model._network(model._hyperparameters(n_neurons), n_neurons).n_heads
 
-    assert [heads(n) for n in (2, 5, 10, 20, 40, 1000)] == [4, 4, 4, 4, 8, 16]
+    assert [heads(n) for n in (2, 5, 10, 20, 40, 1000)] == [4, 4, 4, 8, 16, 16]
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():

@@ -52,7 +52,7 @@ class Causalformer(StoredNetwork, Method):
         History steps that a forecast sees.
     embedding_dim, feedforward_dim, head_dim, n_heads : int, optional
         Width of a token, of the hidden feed-forward layer, of an attention head; number of heads, which
-        ``n_heads="auto"`` (in "fast") sets to one for five neurons, within 4 and 16: a head's scores have no
+        ``n_heads="auto"`` (in "fast") sets to two for five neurons, within 4 and 16: a head's scores have no
         higher rank than `head_dim`, so many neurons need many heads, and idle heads attend to anybody.
     dropout_embedding, dropout_feedforward : float, optional
         Dropout probabilities.
@@ -126,7 +126,7 @@ class Causalformer(StoredNetwork, Method):
         feedforward_dim=None, head_dim=None, n_heads=None, dropout_embedding=None, dropout_feedforward=None,
         batch_size=None, learning_rate=None, learning_rate_decay=None, weight_decay=None, max_epochs=None,
         patience=None, normalization="train", encoder_attention="local", leak_future=False,
-        decoder_attention=None, norm="batch", stationarize=False, nobody=5.0, self_attention=False,
+        decoder_attention=None, norm="batch", stationarize=False, nobody=1.0, self_attention=False,
         identity_in_values=False, device="auto", precision="float32", checkpoint=None,
     ):  # fmt: skip
         self.preset = preset

@@ -142,7 +142,7 @@ class CompactNetwork(EnsembleModule):
     def __init__(
         self, n_models, n_neurons, *, context=10, embedding_dim=64, feedforward_dim=128, head_dim=8, n_heads=4,
         dropout_embedding=0.0, dropout_feedforward=0.0, encoder_attention="local", leak_future=False,
-        decoder_attention="softmax", norm="batch", stationarize=False, nobody=5.0, self_attention=False,
+        decoder_attention="softmax", norm="batch", stationarize=False, nobody=1.0, self_attention=False,
         identity_in_values=False,
     ):  # fmt: skip
         super().__init__()

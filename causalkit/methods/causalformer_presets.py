@@ -32,7 +32,7 @@ PRESETS = {
 
 # Variants of the network with history tokens, and the values that leave it as it is.
 VARIANTS = {
-    "decoder_attention": "softmax", "norm": "batch", "stationarize": False, "nobody": 5.0, "self_attention": False,
+    "decoder_attention": "softmax", "norm": "batch", "stationarize": False, "nobody": 1.0, "self_attention": False,
     "identity_in_values": False,
 }  # fmt: skip
 
@@ -83,7 +83,7 @@ def checked(parameters: dict, n_neurons: int | None = None) -> dict:
     _require_number("nobody", parameters["nobody"])
     _require_history_tokens(parameters, values)
     if values["n_heads"] == "auto" and n_neurons is not None:
-        values["n_heads"] = min(max(4, n_neurons // 5), 16)
+        values["n_heads"] = min(max(4, 2 * n_neurons // 5), 16)
     return values
 
 
