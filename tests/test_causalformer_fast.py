@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from causalkit import Causalformer, connectivity, readouts, rerun, simulate, training
 from causalkit.training import Schedule
@@ -110,8 +111,8 @@ def test_graph_and_table_work_without_lags(fitted):
     assert int(connectivity.adjacency(fitted.connectivity_, top_k=4).sum()) == 4
 
 
-def test_stored_ensembles_stay_near_the_published_ones():
-    """Figure 2's table. The aim is a mean difference above -.01; guarded is what the first sixteen networks gave."""
+def test_stored_ensembles_reach_the_published_ones():
+    """Figure 2's table: the mean AUROC of each network size is at most .02 below the published one."""
     table = rerun.stored("figure2.parquet")
     table = table[table.control == "none"]
     members = table[(table.method == "Causalformer single") & (table.source == "reference")]
@@ -121,6 +122,16 @@ def test_stored_ensembles_stay_near_the_published_ones():
     scores = scores.pivot_table(index=cell, columns="source", values=["auroc", "r2"]).dropna()
     assert len(scores.groupby(cell[:2])) == 16
     difference = scores["auroc", "reference"] - scores["auroc", "published"]
-    assert difference.groupby(cell[:2]).mean().mean() > -0.04
-    assert difference[difference.index.get_level_values(0) == 10].mean() > -0.01
+    assert (difference.groupby("n_neurons").mean() >= -0.02).all()
     assert (scores["r2", "reference"] - scores["r2", "published"]).mean() > 0  # they forecast better
+
+
+def test_fast_loses_nothing_against_the_papers_preset():
+    """Paired differences on own networks that neither was chosen on: the interval's lower end is above -.01."""
+    table = rerun.stored("fast_vs_paper.csv")
+    assert len(table) >= 16 and table["network"].is_unique
+    assert table["network"].str.contains("seed30[0-9]$").all()  # tried out on: seeds 200 to 212
+    np.testing.assert_allclose(table["difference"], table["auroc_fast"] - table["auroc_paper"], atol=2e-4)
+    result = stats.ttest_1samp(table["difference"], 0)
+    assert result.confidence_interval(0.95).low > -0.01
+    assert (table["r2_fast"] - table["r2_paper"]).mean() > 0

@@ -102,7 +102,7 @@ def differences(settings, measure="auroc"):
 NAMES = {
     "embedding_dim": "width", "context": "history", "max_epochs": "epochs", "leak_future": "future leaks",
     "encoder_attention": "encoder", "decoder_attention": "attention", "norm": "normalization",
-    "nobody": "may attend to nobody", "self_attention": "attends to itself", "identity_in_values": "names in values",
+    "nobody": "weight of nobody", "self_attention": "attends to itself", "identity_in_values": "names in values",
 }  # fmt: skip
 VALUES = {"True": "yes", "False": "no", "global": "mixes neurons"}
 
@@ -225,11 +225,14 @@ display(summary(sizes))
 # %% [markdown]
 # ## Wiring: normalization, kinds of attention
 #
-# - *static*: who attends to whom is a learned graph, which does not depend on the activity of the moment.
-# - *linear*: the softmax is replaced by positive features, as in Performers; cheap for many neurons.
-# - *stationarize*: each window is z-scored by itself (non-stationary transformers).
-# - *may attend to nobody*, *attends to itself*, *names in values*: what the preset `fast` changed in the published network, each
-#   undone.
+# In the base who attends to whom is a learned **graph**, the same for all moments (`decoder_attention="static"`).
+#
+# - *attention: softmax*: queries and keys see the activity, as published; attention follows the moment.
+# - *attention: linear*: the same by positive features in place of the softmax, as in Performers; cheap for many neurons.
+# - *stationarize*: each window is z-scored by itself (non-stationary transformers); *softmax, de-stationary* gives the attention's
+#   scores back what was removed, which a graph has no use for.
+# - *weight of nobody* (of the base: that of one neuron), *attends to itself*, *names in values*: what the preset `fast` changed in the
+#   published network, undone or overdone.
 
 # %% mystnb={"image": {"alt": "Differences in AUROC to the base for variants of normalization and attention, a dot for each network and the mean with its standard error.", "width": "100%"}, "figure": {"caption": "What other wirings do: AUROC minus that of the base on the same network.", "name": "fig-causal-wiring"}}
 wiring = [*conditions, "norm", "decoder_attention", "stationarize", "nobody", "self_attention", "identity_in_values"]
