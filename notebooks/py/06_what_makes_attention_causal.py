@@ -375,11 +375,13 @@ rerun.remark(now.groupby("label", sort=False)[["auroc", "r2"]].mean().round(3))
 #   causal reading is argued from; that a network which breaks it attends worse does not follow, and is not what we see here.
 # - R² says when a network is useless, not when its attention is right: the networks with the best forecasts are not those with the
 #   best AUROC, and leaked futures have the best of all.
-# - Members that differ in their seed only agree half, and averaging ten of them buys about .1 of AUROC: the attention of a single
-#   network is not identified by the data.
-# - A learned static graph, which cannot depend on the moment, agrees better from seed to seed and finds more than attention that can, so
-#   that its single networks reach what takes an ensemble otherwise. The wiring here *is* static; whether that carries over to brains
-#   is another question.
+# - A learned graph, which cannot depend on the moment, agrees better from seed to seed and finds more than attention that can, at the
+#   same R², so that its single networks reach what takes an ensemble otherwise. The wiring here *is* static; whether that carries over
+#   to brains is another question.
+# - Even then members that differ in their seed only do not agree fully, and an ensemble finds more than its members: data and forecast
+#   do not fix what a single network attends to.
+# - Each window z-scored by itself takes away how far a neuron is from its threshold, and with it the picture. A remedy made for
+#   forecasts of drifting series does not bring it back.
 # - Linear Granger causality lives and dies with its order: synaptic delays of a few steps are enough to blind it if BIC chooses.
 #   Short recordings hurt it as much. Modulation and plasticity, at these strengths, hardly matter to it.
 # - Wherever fewer than three networks stand behind a number, it is a hint.
