@@ -26,7 +26,7 @@ TOLERATED = 0.01  # AUROC that "fast" may lose on average
 
 
 def paired(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a network that both presets were trained on: AUROC off the diagonal, R², epochs and seconds of each."""
+    """One row a network that both presets were trained on: AUROC off the diagonal, R² and seconds of each."""
     frame = frame[frame["protocol"] == "off_diagonal"]
     ensemble = frame[frame["seed"] == "ensemble"].set_index([*NETWORK, "label"])
     single = frame[frame["seed"] != "ensemble"].groupby([*NETWORK, "label"])["auroc"].mean()
@@ -40,10 +40,10 @@ def paired(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def interval(differences: pd.Series) -> dict:
-    """Mean, and its 95 % interval by Student's t over networks."""
-    mean, count = float(differences.mean()), len(differences)
-    low, high = stats.t.interval(0.95, count - 1, loc=mean, scale=stats.sem(differences)) if count > 1 else (None, None)
-    return {"mean": mean, "low": low, "high": high, "networks": count}
+    """Mean, and its 95 % interval by Student's t over networks, of which there are two or more."""
+    interval = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    found = {"mean": differences.mean(), "low": interval.low, "high": interval.high}
+    return {name: float(value) for name, value in found.items()} | {"networks": len(differences)}
 
 
 def provenance(table: pd.DataFrame, name: str, frame: pd.DataFrame, planned: int) -> dict:
@@ -70,8 +70,8 @@ def main() -> None:
     grid = sweep.read_grid(GRID)
     frame = sweep.table(arguments.store, grid)
     table = paired(frame)
-    if table.empty:
-        parser.exit(1, "no network has both presets yet: run the sweep first (see --help)\n")
+    if (table.groupby("n_neurons").size() < 2).any() or table.empty:
+        parser.exit(1, "fewer than two networks of a size have both presets: run the sweep first (see --help)\n")
     summary = provenance(table, arguments.out.name, frame, len(grid.networks))
     with io.atomic(arguments.out) as temporary:
         table.round(4).to_csv(temporary, index=False)

@@ -1,16 +1,19 @@
 """The benchmark scripts at tiny sizes: their tables hold what was measured, their exponents what was asked."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import baselines
+import fast_vs_paper
 import numpy as np
 import pandas as pd
 import pytest
+import scale
 import torch
+import train_speed
 
 from causalkit import Causalformer, simulate
 from causalkit.methods.causalformer_network import CausalformerNetwork
@@ -30,15 +33,6 @@ def run(name, *arguments):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def script(name, monkeypatch=None):
-    if monkeypatch:  # of a script that imports its neighbors
-        monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
@@ -93,7 +87,7 @@ def test_scale_reports_each_size_and_what_failed(tmp_path):
 
 
 def test_a_causalformers_seconds_follow_from_its_first_steps_and_windows():
-    seconds = script("scale").causalformer_seconds
+    seconds = scale.causalformer_seconds
     activity = np.random.default_rng(0).standard_normal((50, 3))  # 40 windows: 24 to train on, 8 each for the rest
     method = Causalformer(preset="fast", n_seeds=2)
     # training takes 10 s, the readout 4 s: of a third of the epoch's windows, and of all test windows
@@ -102,7 +96,7 @@ def test_a_causalformers_seconds_follow_from_its_first_steps_and_windows():
 
 
 def test_peak_memory_is_not_that_of_the_process_that_started_it():
-    peak_mb = script("scale").peak_mb
+    peak_mb = scale.peak_mb
     ballast = np.ones(400_000_000, np.uint8)
     code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import scale; print(scale.peak_mb())"
     child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
@@ -110,17 +104,16 @@ def test_peak_memory_is_not_that_of_the_process_that_started_it():
 
 
 def test_exponents_are_slopes_of_the_upper_half():
-    exponent = script("scale").exponent
+    exponent = scale.exponent
     sizes = np.array([40, 5, 20, 10])
     cost = np.where(sizes > 10, 3.0 * sizes**2.5, 1000)
     assert exponent(sizes, cost) == 2.5
     assert exponent(sizes[:1], cost[:1]) is None
 
 
-@pytest.mark.parametrize("name", ["baselines", "train_speed"])
-def test_the_cpu_clock_counts_one_thread(name, monkeypatch, capsys):
-    module = script(name, monkeypatch)
-    monkeypatch.setattr(sys, "argv", [name, "--clock", "cpu"])
+@pytest.mark.parametrize("module", [baselines, train_speed])
+def test_the_cpu_clock_counts_one_thread(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [module.__name__, "--clock", "cpu"])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert module.arguments_of().clock == "cpu"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -133,7 +126,7 @@ def test_brian2s_side_can_be_put_on_the_cpu_clock(tmp_path):
     sleeper = tmp_path / "sleeper.py"
     sleeper.write_text("import sys, time\nstart = time.perf_counter()\ntime.sleep(0.5)\n"
                        "print(time.perf_counter() - start, sys.argv[1:], __name__)")  # fmt: skip
-    command = [sys.executable, "-c", script("baselines").ON_CPU_CLOCK, str(sleeper), "--target", "numpy"]
+    command = [sys.executable, "-c", baselines.ON_CPU_CLOCK, str(sleeper), "--target", "numpy"]
     seconds, rest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(maxsplit=1)
     assert float(seconds) < 0.25 and rest.strip() == "['--target', 'numpy'] __main__"
 
@@ -172,8 +165,8 @@ def plain_weights(network: CausalformerNetwork) -> dict:
     return plain
 
 
-def test_the_plain_program_is_the_published_network(monkeypatch):
-    plain = script("train_speed", monkeypatch).PlainCausalformer(10)
+def test_the_plain_program_is_the_published_network():
+    plain = train_speed.PlainCausalformer(10)
     assert sum(parameter.numel() for parameter in plain.parameters()) == 260_623  # "about 261k"
     network = CausalformerNetwork(1, 10).initialize([0])
     generator = torch.Generator().manual_seed(0)
@@ -196,8 +189,8 @@ def figure2_of(rows):
     return table.assign(n_neurons=5, method="Causalformer ensemble", protocol="off_diagonal")
 
 
-def test_the_published_result_is_reached_on_the_same_networks_or_in_the_same_cells(monkeypatch):
-    quality_of = script("train_speed", monkeypatch).quality_of
+def test_the_published_result_is_reached_on_the_same_networks_or_in_the_same_cells():
+    quality_of = train_speed.quality_of
     table = figure2_of([
         ("a", 0.2, "reference", "none", 0.90), ("a", 0.2, "published", "none", 0.90),
         ("b", 0.4, "reference", "none", 0.86), ("b", 0.4, "published", "none", 0.88),
@@ -231,7 +224,7 @@ def test_train_speed_reports_the_seconds_of_both_sides(tmp_path, monkeypatch):
     assert 50 < plain["peak_mb"] != fast["peak_mb"] > 50
     assert json.loads(out.with_suffix(".json").read_text())["clock"] == "wall"
 
-    with_quality = script("train_speed", monkeypatch).with_quality  # networks were added since
+    with_quality = train_speed.with_quality  # networks were added since
     more = figure2_of([("b", 0.2, "reference", "none", 1.0), ("b", 0.2, "published", "none", 0.9)])
     again = with_quality(pd.read_csv(out), pd.concat([pd.read_parquet(stored), more]))
     pd.testing.assert_series_equal(again.ratio, pd.read_csv(out).ratio)
@@ -254,3 +247,21 @@ def test_brian2_computes_the_same_steps(tmp_path):
         assert (ours[:, :50] >= 30).any(axis=(1, 2)).all()
         # rounding differs and chaos lets it grow: the first spikes agree, later ones need not
         np.testing.assert_allclose(theirs[:, :50], ours[:, :50], rtol=1e-6)
+
+
+def test_presets_are_compared_on_networks_that_have_both():
+    one = {"n_neurons": 5, "connection_probability": 0.2, "r2": 0.9, "seconds": 3.0}
+    rows = [
+        ("a", "fast", "ensemble", "off_diagonal", 0.9), ("a", "fast", "0", "off_diagonal", 0.7),
+        ("a", "fast", "1", "off_diagonal", 0.8), ("a", "paper", "ensemble", "off_diagonal", 0.85),
+        ("a", "paper", "0", "off_diagonal", 0.6), ("a", "fast", "ensemble", "published", 0.99),
+        ("b", "fast", "ensemble", "off_diagonal", 0.5), ("b", "fast", "0", "off_diagonal", 0.5),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["network", "label", "seed", "protocol", "auroc"]).assign(**one)
+    (row,) = fast_vs_paper.paired(frame).to_dict("records")
+    assert row["network"] == "a" and row["difference"] == pytest.approx(0.05)
+    assert row["auroc_single_fast"] == pytest.approx(0.75) and row["auroc_single_paper"] == 0.6
+    # Student's t of 1, 2, 3: quantile 4.3027 with two degrees of freedom, standard error 1 / sqrt(3)
+    found = fast_vs_paper.interval(pd.Series([1.0, 2.0, 3.0]))
+    assert found == {"mean": 2.0, "low": pytest.approx(-0.48414, abs=1e-4), "high": pytest.approx(4.48414, abs=1e-4),
+                     "networks": 3}  # fmt: skip

@@ -1,10 +1,10 @@
 """The table of the paper's Figure 2: true to the authors' values, and the source of what the notebook shows."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
+import figure2
 import nbformat
 import numpy as np
 import pandas as pd
@@ -18,16 +18,6 @@ RESULTS = ROOT / "book" / "results"
 CELL = ["n_neurons", "connection_probability"]
 PUBLISHED_AS = {"MVGC-AIC": "mvgc_aic", "MVGC-BIC": "mvgc_bic", "Causalformer ensemble": "ensemble",
                 "Causalformer single": "single"}  # fmt: skip
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-figure2 = load("figure2")
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,18 @@
 """The table of chapter 6: one row a network and setting, and what its script measures."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import what_makes_causal as script
 
 import causalkit.sweep as sweep
 from causalkit import from_array
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "book" / "results"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load("what_makes_causal")
 
 
 @pytest.fixture(scope="module")

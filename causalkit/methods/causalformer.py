@@ -118,7 +118,7 @@ class Causalformer(StoredNetwork, Method):
         signed=False, lagged=False, p_values=False,
     )  # fmt: skip
     algorithm_version = 1
-    # With these values results of versions that did not know them are repeated.
+    # With these values the published network repeats results of versions that did not know them.
     added_parameters = VARIANTS | {"tokens": "step", "learning_rate_decay": "constant"}
 
     def __init__(

@@ -12,7 +12,8 @@ changes make it learn in a third of the epochs, and make attention the only way 
 - a target may attend to nobody, and not to itself (its own history reaches it directly): attention always adds up to
   one, and what is not needed would go to anybody.
 
-Each of the last two can be undone, and the attention and normalization replaced, to measure what they do.
+Each of the last two can be undone, and the attention and normalization replaced, to measure what they do. The preset
+"fast" takes the attention that is a learned graph, the same for all windows (`decoder_attention="static"`).
 
 Shapes: S models, B windows, N neurons, L history steps, C channels.
 """
