@@ -257,6 +257,7 @@ with plt.rc_context(plots.style.STYLE):
     ax.axhline(0, color=plots.style.GRAY, lw=1)
     ax.axvline(0, color=plots.style.GRAY, lw=1)
     ax.plot(points.r2, points.auroc, "o", color=plots.style.BLUE, ms=6)
+    ax.locator_params(axis="x", nbins=5)
     ax.set(xlabel="difference in test R²", ylabel="difference in AUROC")
 plt.show()
 print(f"rank correlation over {len(points)} changes: {points.rank().corr().iloc[0, 1]:+.2f}")
