@@ -104,3 +104,25 @@ def test_figures_of_sweeps_leave_the_style_alone():
     plots.setting_curves(table([1, 2], [[0.5, 0.6]]), measures={"auroc": "AUROC"})
     plots.paired_effects(pd.DataFrame({"label": ["a"], "network": ["b"], "difference": [0.1]}))
     assert dict(matplotlib.rcParams) == before
+
+
+def costs():
+    """Two methods at two sizes and two lengths, and one of them at a size of its own."""
+    rows = [(m, s, n, t, n * t * k) for k, m in ((1, "a"), (2, "b"))
+            for s, n, t in (("neurons", 10, 50), ("neurons", 5, 50), ("times", 5, 50), ("times", 5, 90))]  # fmt: skip
+    return pd.DataFrame([*rows, ("a", "largest", 99, 999, 9)], columns=["method", "sweep", "n", "t", "seconds"])
+
+
+def test_costs_are_drawn_against_what_was_varied():
+    sizes = {"neurons": ("n", "neurons"), "times": ("t", "steps")}
+    axes = plots.cost_curves(costs(), measures={"seconds": "seconds"}, sizes=sizes)
+    assert axes.shape == (1, 2) and [ax.get_xlabel() for ax in axes[0]] == ["neurons", "steps"]
+    for ax, x, y, cross in zip(axes[0], ([5, 10], [50, 90]), ([250, 500], [250, 450]), (99, 999), strict=True):
+        assert ax.get_xscale() == ax.get_yscale() == "log"
+        a, a_single, b, b_single = ax.lines
+        assert a.get_xdata().tolist() == b.get_xdata().tolist() == x and a.get_ydata().tolist() == y
+        assert b.get_ydata().tolist() == [2 * value for value in y]
+        assert a_single.get_xdata().tolist() == [cross] and not len(b_single.get_xdata())
+    assert [text.get_text() for text in axes[0, 0].figure.legends[0].get_texts()] == ["a", "b"]
+    with pytest.raises(ValueError, match="no columns \\['seconds'\\]"):
+        plots.cost_curves(costs().drop(columns="seconds"), measures={"seconds": "seconds"}, sizes=sizes)

@@ -2,8 +2,9 @@
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from .style import BLACK, BLUE, GRAY, ORANGE, new_axes, panels, styled
+from .style import BLACK, BLUE, DASHES, GRAY, ORANGE, PALETTE, new_axes, panels, styled
 
 
 @styled
@@ -116,6 +117,65 @@ def paired_effects(differences, ax=None, *, xlabel="difference in AUROC"):
         handles.append(Line2D([], [], color=ORANGE, marker="D", ms=6, mec="white", ls="", label="the only one"))
     ax.figure.legend(handles=handles, loc="outside upper center", ncols=3, handlelength=1.6)
     return ax
+
+
+@styled
+def cost_curves(table, axes=None, *, measures, sizes):
+    """Draw what methods cost against the size of their input, on logarithmic axes, where a power law is a line.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row a method and size: `method`, `sweep` (what was varied, the others held), and the columns that
+        `measures` and `sizes` name. Rows of a sweep that `sizes` does not know are single sizes, drawn as crosses
+        against each of its columns.
+    axes : array_like of matplotlib.axes.Axes, optional
+        One for each measure and size, row by row.
+    measures : mapping of str to str
+        Column and what its axis says: one row of panels each.
+    sizes : mapping of str to (str, str)
+        Sweep, and its column and what its axis says: one column of panels each.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes
+        Shape (number of measures, number of sizes).
+
+    Raises
+    ------
+    ValueError
+        If the table lacks a column.
+    """
+    _check(table, ("method", "sweep", *measures, *(column for column, _ in sizes.values())))
+    shape = (len(measures), len(sizes))
+    axes = panels(*shape, height=2.3 * shape[0] + 0.5) if axes is None else np.reshape(axes, shape)
+    methods = list(dict.fromkeys(table["method"]))
+    for row, (measure, label) in zip(axes, measures.items(), strict=True):
+        for ax, (sweep, (column, xlabel)) in zip(row, sizes.items(), strict=True):
+            for method, color, dash in zip(methods, PALETTE, DASHES, strict=False):
+                mine = table[table["method"] == method]
+                line = mine[mine["sweep"] == sweep].sort_values(column)
+                ax.plot(line[column], line[measure], color=color, ls=dash, marker="o", ms=4)
+                single = mine[~mine["sweep"].isin(list(sizes))]
+                ax.plot(single[column], single[measure], "x", color=color, ms=7, mew=2)
+            ax.set(xscale="log", yscale="log", xlabel=xlabel)
+            _plain_logarithmic(ax.xaxis)
+            _plain_logarithmic(ax.yaxis)
+        row[0].set_ylabel(label)
+    handles = [
+        Line2D([], [], color=color, ls=dash, marker="o", ms=4, label=method)
+        for method, color, dash in zip(methods, PALETTE, DASHES, strict=False)
+    ]
+    axes[0, 0].figure.legend(handles=handles, loc="outside upper center", ncols=3, handlelength=2)
+    return axes
+
+
+def _plain_logarithmic(axis):
+    """Few ticks, in plain numbers: powers of ten, and twice and five times these where there are not two of them."""
+    low, high = np.log10(axis.get_data_interval())
+    axis.set_major_locator(LogLocator(subs=(1,) if high - low > 1.5 else (1, 2, 5), numticks=5))
+    axis.set_major_formatter(lambda value, _: f"{value:,.12g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _count(differences, label):

@@ -246,6 +246,41 @@ summary = {
 pd.DataFrame(summary).T
 
 # %% [markdown]
+# ## How long does it take, and how much memory?
+#
+# Seconds to an ensemble of ten, beside a plain program: one model after another with the paper's network, batch size and thirty
+# epochs (**stored**: processor time of one thread, recordings of 5,000 steps, `benchmarks/train_speed.py`). AUROC, off the diagonal,
+# is the mean of `fast` over four of the paper's networks a row, the first of each density, beside that published for the same four.
+
+# %%
+speed = rerun.stored("train_speed.csv")
+seconds = speed.pivot(index="n_neurons", columns="program", values="seconds_to_result")
+fast = speed[speed.program == "fast"].set_index("n_neurons")
+quality = fast[["auroc", "auroc_published_cells"]].round(2)
+seconds.round().assign(ratio=fast.ratio.round(), **quality)
+
+# %% [markdown]
+# And how it grows, up to a thousand neurons with 50,000 steps: one epoch of one Causalformer with its readout, MVGC of order 3,
+# and a simulation (**stored**: `benchmarks/scale.py`). Exponents are slopes of the lines below over the larger half of the sizes; those
+# of memory leave out what a process holds before it starts.
+
+# %%
+growth = rerun.stored("scale.json")["methods"]
+exponents = {name: found["exponents"] for name, found in growth.items()}
+pd.DataFrame(exponents)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Seconds and gigabytes of Causalformer, MVGC and simulator against the number of neurons and of steps, on logarithmic axes. Seconds rise nearly straight; memory only for large inputs.", "width": "90%"}, "figure": {"caption": "Processor time of one thread and peak memory of the whole process against the number of neurons (left, 5,000 steps) and of steps (right, 40 neurons), stored, one run a size. Crosses: 1,000 neurons with 50,000 steps.", "name": "fig-growth"}}
+cost = rerun.stored("scale.csv")
+cost = cost.assign(gigabytes=cost.peak_mb / 1000, steps=cost.n_times / 1000)
+names = {"causalformer": "one epoch", "mvgc": "MVGC", "simulate": "simulation"}
+plots.cost_curves(
+    cost.replace({"method": names}),
+    measures={"seconds": "seconds", "gigabytes": "memory (GB)"},
+    sizes={"neurons": ("n_neurons", "neurons"), "times": ("steps", "thousand steps")},
+)
+plt.show()
+
+# %% [markdown]
 # ## Controls
 #
 # What do the same networks score when there is nothing to find: before any training, and trained on recordings whose time steps
