@@ -14,6 +14,7 @@ _PUBLIC = {
     "from_array": "causalkit.recording",
     "MVGC": "causalkit.methods.mvgc",
     "Causalformer": "causalkit.methods.causalformer",
+    "SingleIndexGranger": "causalkit.methods.single_index",
     "granger_causality_of_var": "causalkit.methods.statespace",
 }
 _MODULES = (

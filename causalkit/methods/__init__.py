@@ -10,6 +10,7 @@ from causalkit.methods.base import Method, Traits
 _WHERE = {
     "mvgc": ("causalkit.methods.mvgc", "MVGC"),
     "causalformer": ("causalkit.methods.causalformer", "Causalformer"),
+    "single_index": ("causalkit.methods.single_index", "SingleIndexGranger"),
 }
 
 

@@ -1,0 +1,117 @@
+"""The response of a neuron to its own history and to one number that sums up all its input: a small network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from causalkit.nn import EnsembleModule, Linear, generators
+
+Array = NDArray[np.float64]
+
+EMBEDDING, WIDTH = 8, 64
+STEPS_PER_EPOCH, MAX_BATCH = 50, 1024  # a batch holds whole time steps, so that no neuron's order matters
+CHUNK = 1 << 16  # samples that are evaluated at once
+
+
+class Response(EnsembleModule):
+    """One network a model, shared by all neurons, which differ in an embedding only.
+
+    Embeddings start at zero: neurons are told apart by what they do, not by their place in the array.
+    """
+
+    def __init__(self, n_models: int, n_neurons: int, n_own: int):
+        super().__init__()
+        self.embedding = nn.Parameter(torch.zeros(n_models, n_neurons, EMBEDDING))
+        self.first = Linear(n_models, n_own + EMBEDDING + 1, WIDTH)
+        self.second = Linear(n_models, WIDTH, WIDTH)
+        self.last = Linear(n_models, WIDTH, 1)
+        self.direct = Linear(n_models, n_own, 1)
+
+    def hidden(self, own, index, neurons=slice(None)):
+        """Last hidden layer, (n_models, rows * n_neurons, width)."""
+        embedding = self.embedding[:, None, neurons].expand(-1, own.shape[1], -1, -1)
+        inputs = torch.cat([own, embedding, index[..., None]], dim=-1).flatten(1, 2)
+        return nn.functional.silu(self.second(nn.functional.silu(self.first(inputs))))
+
+    def forward(self, own, index):
+        """Forecast, (n_models, rows, n_neurons), of `own` (n_models, rows, n_neurons, n_own) and index."""
+        out = self.last(self.hidden(own, index)) + self.direct(own.flatten(1, 2))
+        return out.view(index.shape)
+
+
+def train_response(
+    model: Response, own, goal, index, delta, rows: list[NDArray], epochs: int, rate: float, seeds: list[int]
+) -> None:
+    """Fit every model to its own rows with Huber's loss, AdamW and a rate that falls to zero.
+
+    Parameters
+    ----------
+    own : tensor (n_rows, n_neurons, n_own)
+    goal : tensor (n_rows, n_neurons)
+    index : tensor (n_models, n_rows, n_neurons)
+    delta : tensor (n_models, n_neurons)
+        Where the loss turns linear, in units of `goal`.
+    rows : list of arrays
+        Training rows of each model.
+    epochs : int
+    rate : float
+        Learning rate of the first step.
+    seeds : list of int
+        They draw the batches.
+    """
+    n_used, n_neurons = min(len(r) for r in rows), own.shape[1]
+    batch = int(np.clip(n_used // STEPS_PER_EPOCH, 8, max(8, MAX_BATCH // n_neurons)))
+    per_epoch = max(1, n_used // batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=epochs * per_epoch + 1)
+    draws = generators(seeds)
+    members = torch.arange(model.n_models)[:, None]
+    choices = [torch.as_tensor(r) for r in rows]
+    for _ in range(epochs):
+        order = torch.stack([
+            r[torch.randperm(len(r), generator=g)[:n_used]] for r, g in zip(choices, draws, strict=True)
+        ])
+        for step in range(per_epoch):
+            chosen = order[:, step * batch : (step + 1) * batch]
+            error = goal[chosen] - model(own[chosen], index[members, chosen])
+            size, limit = error.abs(), delta[:, None]
+            # over delta: so that neurons with small residuals count as much as others
+            loss = torch.where(size <= limit, error**2 / (2 * limit), size - limit / 2)
+            optimizer.zero_grad()
+            loss.mean(dim=(1, 2)).sum().backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+
+
+def evaluate(model: Response, own, index) -> tuple[Array, Array]:
+    """Forecasts and gains (their derivatives with respect to the index), each (n_models, n_rows, n_neurons)."""
+    forecasts, gains = [], []
+    step = max(1, CHUNK // own.shape[1])
+    for start in range(0, len(own), step):
+        part = own[start : start + step].expand(model.n_models, -1, -1, -1)
+        at = index[:, start : start + step].clone().requires_grad_()
+        forecast = model(part, at)
+        (gain,) = torch.autograd.grad(forecast.sum(), at)
+        forecasts.append(forecast.detach())
+        gains.append(gain)
+    return torch.cat(forecasts, 1).double().numpy(), torch.cat(gains, 1).double().numpy()
+
+
+@torch.no_grad()
+def own_basis(model: Response, own, neuron: int, n_components: int) -> Array:
+    """What the networks compute of a neuron's own history alone, (n_models, n_rows, n_own + 1 + n_components).
+
+    These are its own values, the forecast without input, and the principal components of the last hidden layer.
+    """
+    mine = own[:, neuron : neuron + 1].expand(model.n_models, -1, -1, -1)
+    hidden = model.hidden(mine, torch.zeros_like(mine[..., 0]), slice(neuron, neuron + 1))
+    forecast = model.last(hidden) + model.direct(mine.flatten(1, 2))
+    centered = (hidden - hidden.mean(dim=1, keepdim=True)).double()
+    variances, vectors = torch.linalg.eigh(centered.transpose(1, 2) @ centered / len(own))
+    first = WIDTH - n_components
+    components = centered @ vectors[..., first:] / variances[:, None, first:].clamp_min(1e-12).sqrt()
+    return torch.cat([mine.flatten(1, 2).double(), forecast.double(), components], dim=-1).numpy()

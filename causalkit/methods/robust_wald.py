@@ -1,0 +1,162 @@
+"""Robust regression on groups of columns, and the Wald statistic of each group from one factorization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, stats
+
+Array = NDArray[np.float64]
+
+HUBER = 1.345  # standard deviations: 95 % efficient for Gaussian residuals (Huber 1981)
+MAD_TO_DEVIATION = 1.4826
+CORE_SHARE = 0.05
+LEAST_SQUARES = 30.0
+
+
+@dataclass(frozen=True)
+class GroupTests:
+    """Coefficients of every group, and the tests that they are zero.
+
+    Attributes
+    ----------
+    coefficients : array (n_groups, group_size)
+    covariance : array (n_groups, group_size, group_size)
+    df : array (n_groups,)
+        Columns of the group that are not all zero.
+    residual_df : int
+    bandwidth : int
+        Width of the Bartlett window over the residuals' autocorrelation, in rows; 1 where they are white.
+    """
+
+    coefficients: Array
+    covariance: Array
+    df: NDArray[np.int64]
+    residual_df: int
+    bandwidth: int
+
+    def wald(self, columns: slice = slice(None)) -> Array:
+        """Wald statistic of each group, or of some of its columns, (n_groups,)."""
+        b = self.coefficients[:, columns]
+        inverse_times_b = np.linalg.solve(self.covariance[:, columns, columns], b[..., None])[..., 0]
+        return np.einsum("gi,gi->g", b, inverse_times_b)
+
+    def p_values(self) -> Array:
+        """P-values of the groups by the F distribution, (n_groups,); 1 where a group has no columns left."""
+        df = np.maximum(self.df, 1)
+        return np.where(self.df > 0, stats.f.sf(self.wald() / df, df, self.residual_df), 1.0)
+
+
+def scale(residuals: Array) -> Array:
+    """Standard deviation of Gaussian residuals from their median absolute deviation, along the first axis."""
+    centered = residuals - np.median(residuals, axis=0)
+    return MAD_TO_DEVIATION * np.median(np.abs(centered), axis=0)
+
+
+def huber_limit(residuals: Array) -> Array:
+    """Where Huber's loss turns linear, along the first axis.
+
+    Where most residuals are nearly equal, as for rare spikes, there is no core to be robust about, and the limit lies
+    beyond all residuals: least squares.
+    """
+    core, deviation = scale(residuals), residuals.std(axis=0)
+    return np.where(core > CORE_SHARE * deviation, HUBER * core, LEAST_SQUARES * deviation)
+
+
+def normal_factor(x: Array, weights: Array):
+    """Cholesky factor of x' diag(weights) x; columns of zeros count as unit vectors, so their coefficients are 0."""
+    gram = x.T @ (weights[:, None] * x)
+    diagonal = np.einsum("ii->i", gram)
+    dead = diagonal <= 0
+    diagonal += 1e-8 * diagonal  # for columns that are combinations of others
+    diagonal[dead] = 1
+    return linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False), dead
+
+
+def huber_regression(x: Array, y: Array, delta: float, start: Array | None = None, max_steps: int = 20) -> Array:
+    """Huber's M-estimate of the coefficients of `y` on the columns of `x` by reweighted least squares.
+
+    Parameters
+    ----------
+    x : array (n_rows, n_columns)
+    y : array (n_rows,)
+    delta : float
+        Residuals beyond it count linearly.
+    start : array (n_rows,), optional
+        Residuals that give the first weights.
+    max_steps : int
+        Steps at most.
+    """
+    residuals, fitted = (y if start is None else start), np.inf
+    for _ in range(max_steps):
+        weights = delta / np.maximum(np.abs(residuals), delta)
+        factor, _ = normal_factor(x, weights)
+        coefficients = linalg.cho_solve(factor, x.T @ (weights * y), check_finite=False)
+        previous, fitted = fitted, x @ coefficients
+        residuals = y - fitted
+        if np.max(np.abs(fitted - previous)) < 1e-3 * delta:
+            break
+    return coefficients
+
+
+def wald_of_groups(x: Array, y: Array, n_nuisance: int, group_size: int, delta: float) -> GroupTests:
+    """Regress `y` on `x` robustly and test its groups of columns, each given all other columns.
+
+    The covariance is a sandwich: its bread is the mean of psi'(r) x x', psi being the score function of Huber's loss;
+    its meat is that of psi(r) x, corrected for leverage (HC3), with Bartlett weights over lags (Newey & West 1987)
+    where the residuals are not white.
+
+    Parameters
+    ----------
+    x : array (n_rows, n_nuisance + n_groups * group_size)
+        The first columns are nuisance, the others belong to groups in turn.
+    y : array (n_rows,)
+    n_nuisance, group_size : int
+    delta : float
+        As in `huber_regression`.
+    """
+    n_rows, n_columns = x.shape
+    coefficients = huber_regression(x, y, delta)
+    residuals = y - x @ coefficients
+    psi = np.clip(residuals, -delta, delta)
+    slope = (np.abs(residuals) <= delta).astype(float)
+    factor, dead = normal_factor(x, slope)
+    # influence of every row on the coefficients; a row's own pull on the fit is undone by its leverage
+    projected = linalg.cho_solve(factor, x.T, check_finite=False)
+    leverage = np.minimum(slope * np.einsum("ij,ji->i", x, projected), 0.5)
+    influence = (projected[n_nuisance:] * (psi / (1 - leverage))).reshape(-1, group_size, n_rows)
+    bandwidth = 1 if white(psi) else max(1, int(n_rows**0.5))
+    if bandwidth > 1:
+        influence = moving_sums(influence, bandwidth)
+    covariance = influence @ influence.transpose(0, 2, 1) / bandwidth
+    alive = ~dead[n_nuisance:].reshape(-1, group_size)
+    covariance += np.eye(group_size) * ~alive[:, None]
+    return GroupTests(
+        coefficients=coefficients[n_nuisance:].reshape(-1, group_size),
+        covariance=covariance,
+        df=alive.sum(axis=1),
+        residual_df=n_rows - int((~dead).sum()),
+        bandwidth=bandwidth,
+    )
+
+
+def moving_sums(values: Array, width: int) -> Array:
+    """Sums over `width` neighbors along the last axis, padded with zeros.
+
+    Their products, over `width`, are the products of `values` with Bartlett weights, all lags at once.
+    """
+    padding = [(0, 0)] * (values.ndim - 1) + [(width, width - 1)]
+    total = np.cumsum(np.pad(values, padding), axis=-1)
+    return total[..., width:] - total[..., :-width]
+
+
+def white(residuals: Array, n_lags: int = 10, level: float = 0.01) -> bool:
+    """Whether residuals pass the test of Ljung & Box (1978) for autocorrelation up to `n_lags`."""
+    r = residuals - residuals.mean()
+    n, total = len(r), r @ r
+    lags = np.arange(1, min(n_lags, n // 5) + 1)
+    autocorrelation = np.array([r[lag:] @ r[:-lag] for lag in lags]) / total
+    statistic = n * (n + 2) * np.sum(autocorrelation**2 / (n - lags))
+    return bool(stats.chi2.sf(statistic, len(lags)) > level)

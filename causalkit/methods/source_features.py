@@ -1,0 +1,78 @@
+"""What a source shows to its targets: a few functions of its value that follow from the data's own distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+Array = NDArray[np.float64]
+
+N_FEATURES = 2
+TOP_SHARE = 0.02  # of a neuron's range, below its maximum
+MIN_TOP = 20  # rows that a feature of the top must hold: fewer would each decide a coefficient
+SQUARE_LIMIT = 3.0  # standard deviations: a square beyond them would follow single rows
+TRACE_STEPS = (10, 40)  # time constants of the averages that stand for a neuron's older past
+NEW_SHARE = 0.02  # of its variance that a feature must add to the value, or it is left out
+
+
+def source_features(x: Array) -> Array:
+    """Return the features of every neuron, each of mean 0 and standard deviation 1.
+
+    The first is the value. The second marks the top of the neuron's range, where clipped voltage, spikes and
+    counts pile up; where nothing does, as in smooth activity, it is the square of the value. It is 0 where it says no
+    more than the value, as for spikes of 0 and 1.
+
+    Parameters
+    ----------
+    x : array (n_times, n_neurons)
+        z-scored activity.
+
+    Returns
+    -------
+    array (n_times, n_neurons, 2)
+    """
+    low, high = x.min(axis=0), x.max(axis=0)
+    top = (x >= high - TOP_SHARE * (high - low)).astype(float)
+    enough = (top.sum(axis=0) >= MIN_TOP) & ((1 - top).sum(axis=0) >= MIN_TOP)
+    square = np.clip(x, -SQUARE_LIMIT, SQUARE_LIMIT) ** 2
+    second = np.where(enough, top, square)
+    second -= second.mean(axis=0)
+    deviation = second.std(axis=0)
+    second /= np.where(deviation > 0, deviation, 1)
+    new = 1 - (x * second).mean(axis=0) ** 2
+    second[:, (new < NEW_SHARE) | (deviation == 0)] = 0
+    return np.stack([x, second], axis=-1)
+
+
+def activation_contrast(x: Array, features: Array, share: float = 0.05) -> Array:
+    """Mean features of a neuron where its value is in the upper `share` minus those elsewhere, (n_neurons, n_features).
+
+    It says what "more active" means in terms of the features, and so gives an effect its sign.
+    """
+    high = x >= np.quantile(x, 1 - share, axis=0)
+    high &= x > x.min(axis=0)  # with rare spikes the quantile itself is rest
+    counts = high.sum(axis=0)[:, None]
+    upper = (features * high[..., None]).sum(axis=0) / counts
+    return upper - (features * ~high[..., None]).sum(axis=0) / (len(x) - counts)
+
+
+def lagged(features: Array, rows: NDArray[np.int64], n_lags: int) -> Array:
+    """Features 1 to `n_lags` steps before `rows`, (n_rows, n_neurons, n_lags * n_features), lag 1 first."""
+    return np.concatenate([features[rows - lag] for lag in range(1, n_lags + 1)], axis=-1)
+
+
+def own_history(x: Array, features: Array, rows: NDArray[np.int64], n_own: int, trials: list[slice]) -> Array:
+    """What a forecast of `rows` knows of each neuron's own past, (n_rows, n_neurons, n_own + 4).
+
+    The last `n_own` values, latest first, and running averages of both features over all that came before in the
+    trial: slow variables that no one sees, such as adaptation, outlast any short window.
+    """
+    averages = np.empty((*x.shape, 2 * len(TRACE_STEPS)))
+    for trial in trials:
+        for k, steps in enumerate(TRACE_STEPS):
+            decay = np.exp(-1 / steps)
+            averages[trial, :, 2 * k : 2 * k + 2] = lfilter([1 - decay], [1, -decay], features[trial], axis=0)
+    averages /= np.maximum(averages.std(axis=0), 1e-12)
+    latest = np.stack([x[rows - lag] for lag in range(1, n_own + 1)], axis=-1)
+    return np.concatenate([latest, averages[rows - 1]], axis=-1)

@@ -1,0 +1,185 @@
+"""SingleIndexGranger: direction, sign and lag of edges, p-values that hold, invariances, what it refuses."""
+
+import numpy as np
+import pytest
+from scipy import linalg, stats
+
+from causalkit import MVGC, SingleIndexGranger, metrics, simulate
+from causalkit.methods.robust_wald import HUBER, huber_regression, moving_sums, wald_of_groups, white
+from causalkit.methods.single_index import blocks_of_time
+from causalkit.methods.source_features import activation_contrast, source_features
+from causalkit.recording import from_array
+
+QUICK = {"n_own": 3, "max_lag": 2, "n_rounds": 2, "epochs": 4}
+
+
+def driven(n_times=800, seed=0, lag=2, weight=-0.9, n_neurons=3):
+    """Autoregressions of which n0 drives n1 after `lag` steps, (n_times, n_neurons)."""
+    x = np.random.default_rng(seed).standard_normal((n_times, n_neurons))
+    for t in range(lag, n_times):
+        x[t] += 0.4 * x[t - 1]
+        x[t, 1] += weight * x[t - lag, 0]
+    return x
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return SingleIndexGranger(**QUICK).fit(driven()).connectivity_
+
+
+# ---- the regression and its tests
+
+
+def columns(seed, n_rows=400, n_groups=6, size=2):
+    rng = np.random.default_rng(seed)
+    return np.hstack([np.ones((n_rows, 1)), rng.standard_normal((n_rows, n_groups * size))]), rng
+
+
+def test_wald_statistic_is_that_of_least_squares_where_nothing_is_robust():
+    x, rng = columns(0, n_rows=20_000)
+    y = x @ (rng.standard_normal(x.shape[1]) * 0.02) + rng.standard_normal(len(x))
+    test = wald_of_groups(x, y, 1, 2, delta=1e6)
+    b, squares = np.linalg.lstsq(x, y, rcond=None)[:2]
+    np.testing.assert_allclose(test.coefficients.ravel(), b[1:], atol=1e-6)
+    classical = linalg.inv(x.T @ x) * squares / (len(x) - x.shape[1])
+    for group, estimate in enumerate(test.coefficients):
+        own = slice(1 + 2 * group, 3 + 2 * group)
+        expected = estimate @ linalg.solve(classical[own, own], estimate)
+        assert test.wald()[group] == pytest.approx(expected, rel=0.1)  # the sandwich only agrees in the limit
+
+
+def test_huber_regression_is_that_of_statsmodels():
+    statsmodels = pytest.importorskip("statsmodels.api")
+    x, rng = columns(1)
+    y = x.sum(axis=1) + stats.t(2).rvs(len(x), random_state=rng)
+    model = statsmodels.RLM(y, x, M=statsmodels.robust.norms.HuberT(HUBER)).fit(scale_est="mad", maxiter=200, tol=1e-10)
+    ours = huber_regression(x, y, HUBER * model.scale, max_steps=100)
+    np.testing.assert_allclose(ours, model.params, atol=2e-3)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "heavy", "uneven"])
+def test_p_values_of_groups_are_uniform_without_effects(noise):
+    p = []
+    for seed in range(60):
+        x, rng = columns(seed)
+        y = rng.standard_normal(len(x))
+        if noise == "heavy":
+            y = stats.t(2).rvs(len(x), random_state=rng)
+        if noise == "uneven":
+            y *= 1 + np.abs(x[:, 1])
+        p.append(wald_of_groups(x, y, 1, 2, 1.3).p_values()[0])  # one group a data set: independent
+    assert stats.kstest(p, "uniform").pvalue > 0.001
+    assert stats.binomtest(int(np.sum(np.array(p) < 0.05)), 60, 0.05).pvalue > 0.001
+
+
+def test_products_of_moving_sums_have_bartlett_weights():
+    u = np.random.default_rng(0).standard_normal((1, 2, 30))
+    by_hand = sum((1 - abs(k) / 4) * (u[0][:, max(k, 0) : 30 + min(k, 0)] @ u[0][:, max(-k, 0) : 30 - max(k, 0)].T)
+                  for k in range(-3, 4))  # fmt: skip
+    sums = moving_sums(u, 4)
+    np.testing.assert_allclose((sums @ sums.transpose(0, 2, 1))[0] / 4, by_hand)
+
+
+def test_autocorrelated_residuals_are_seen():
+    r = np.random.default_rng(0).standard_normal(1000)
+    assert white(r) and not white(r[1:] + 0.4 * r[:-1])
+
+
+# ---- features and folds
+
+
+def test_second_feature_is_the_top_where_values_pile_up_and_else_the_square():
+    rng = np.random.default_rng(0)
+    smooth = rng.standard_normal(2000)
+    clipped = np.minimum(smooth, 1.5)
+    spikes = (smooth > 1.5).astype(float)
+    x = np.stack([smooth, clipped, spikes], axis=1)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    features = source_features(x)
+    assert abs(np.corrcoef(features[:, 0, 1], np.clip(x[:, 0], -3, 3) ** 2)[0, 1]) == pytest.approx(1)
+    assert np.corrcoef(features[:, 1, 1], spikes)[0, 1] > 0.9  # 2 % of the range below the clip count as well
+    assert not features[:, 2, 1].any()  # says no more than the value
+    assert (activation_contrast(x, features)[[1, 2], 0] > 0).all()
+
+
+def test_training_rows_stay_away_from_the_test_block():
+    rows = np.arange(10, 310)
+    for train, test in blocks_of_time(rows, 3, gap=20):
+        assert np.abs(rows[train][:, None] - rows[test]).min() > 20
+    assert np.concatenate([test for _, test in blocks_of_time(rows, 3, 20)]).tolist() == list(range(300))
+
+
+# ---- what comes out
+
+
+def test_direction_sign_and_lag_of_a_driven_pair(pair):
+    p = pair.p_value.values.copy()
+    assert p[1, 0] < 1e-8 and pair.sign.values[1, 0] == -1
+    assert pair.lag.values[pair.lag_score.values[1, 0].argmax()] == 2
+    p[1, 0] = np.nan
+    assert np.nanmin(p) > 0.001 / 5  # five pairs without a connection
+
+
+def test_units_and_offsets_do_not_matter(pair):
+    other = SingleIndexGranger(**QUICK).fit(driven() * [2.0, 0.25, 1024.0] + [8.0, -4.0, 1024.0]).connectivity_
+    np.testing.assert_allclose(other.p_value, pair.p_value, atol=0.02)
+    np.testing.assert_allclose(np.sqrt(other.score), np.sqrt(pair.score), rtol=0.02, atol=0.05)
+    flipped = SingleIndexGranger(**QUICK).fit(driven() * [1.0, -1.0, 1.0]).connectivity_
+    assert flipped.sign.values[1, 0] == 1
+
+
+def test_order_of_neurons_does_not_matter(pair):
+    order = [2, 0, 1]
+    other = SingleIndexGranger(**QUICK).fit(from_array(driven()[:, order], neurons=[f"n{i}" for i in order]))
+    back = other.connectivity_.sel(target=pair.target, source=pair.source)
+    np.testing.assert_allclose(back.p_value, pair.p_value, atol=0.1)  # initial weights are shared, batches alike
+    np.testing.assert_allclose(np.sqrt(back.score), np.sqrt(pair.score), rtol=0.1, atol=0.3)
+
+
+def test_p_values_hold_without_connections():
+    smallest = []
+    for seed in range(20):  # the network is the unit: pairs of one network are dependent
+        x = driven(400, seed, lag=1, weight=0.0, n_neurons=2)
+        p = SingleIndexGranger(**QUICK | {"epochs": 2, "random_state": seed}).fit(x).connectivity_.p_value.values
+        smallest.append(p[0, 1])
+    assert stats.kstest(smallest, "uniform").pvalue > 0.001
+    assert stats.binomtest(int(np.sum(np.array(smallest) < 0.05)), 20, 0.05).pvalue > 0.001
+
+
+def test_voltage_networks_are_read_better_than_by_mvgc():
+    recordings = simulate.izhikevich(10, 0.4, n_steps=2000, random_state=500, n_networks=2)
+    ours, linear, signs = [], [], []
+    for recording in recordings:
+        truth, c = recording.connectivity, SingleIndexGranger(epochs=8, n_rounds=3).fit(recording).connectivity_
+        ours.append(metrics.auroc(truth, c.score))
+        linear.append(metrics.auroc(truth, MVGC().fit(recording).connectivity_.score))
+        signs.append(metrics.sign_accuracy(truth, c.sign))
+    assert np.mean(ours) > 0.97 and np.mean(ours) > np.mean(linear) + 0.03
+    assert np.mean(signs) > 0.95
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_own": 0}, "n_own is 0: .*1 or more"),
+        ({"max_lag": 2.5}, "max_lag is 2.5: .*whole number"),
+        ({"n_folds": 1}, "n_folds is 1: .*2 or more"),
+        ({"epochs": True}, "epochs is True"),
+        ({"random_state": None}, "random_state is None"),
+        ({"learning_rate": -1}, "learning_rate is -1: .*between 0 and 1"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
+    ],
+)
+def test_impossible_parameters_are_refused(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        SingleIndexGranger(**parameters).fit(driven(300))
+
+
+def test_too_few_steps_for_many_neurons_are_refused():
+    with pytest.raises(ValueError, match="needs at least 180 for 30 neurons: .*record longer or keep fewer"):
+        SingleIndexGranger().fit(np.random.default_rng(0).standard_normal((150, 30)))
+    with pytest.raises(ValueError, match="needs at least 100: .*"):
+        SingleIndexGranger().fit(np.random.default_rng(0).standard_normal((60, 2)))
