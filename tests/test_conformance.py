@@ -20,7 +20,7 @@ CHEAP = {
         "n_seeds": 2, "max_epochs": 20, "embedding_dim": 16, "feedforward_dim": 32, "n_heads": 2, "batch_size": 64,
         "context": 3, "learning_rate": 5e-3,
     },
-    "single_index": {"n_own": 3, "max_lag": 2, "n_rounds": 2, "epochs": 5},
+    "single_index": {"n_own": 3, "max_lag": 2, "n_rounds": 2, "n_steps": 100},
 }  # fmt: skip
 NAMES = ["first", "second", "third", "alone"]
 CHAIN = {("first", "second"), ("second", "third")}  # (source, target)

@@ -10,7 +10,7 @@ from causalkit.methods.single_index import blocks_of_time
 from causalkit.methods.source_features import activation_contrast, source_features
 from causalkit.recording import from_array
 
-QUICK = {"n_own": 3, "max_lag": 2, "n_rounds": 2, "epochs": 4}
+QUICK = {"n_own": 3, "max_lag": 2, "n_rounds": 2, "n_steps": 60}
 
 
 def driven(n_times=800, seed=0, lag=2, weight=-0.9, n_neurons=3):
@@ -140,7 +140,7 @@ def test_p_values_hold_without_connections():
     smallest = []
     for seed in range(20):  # the network is the unit: pairs of one network are dependent
         x = driven(400, seed, lag=1, weight=0.0, n_neurons=2)
-        p = SingleIndexGranger(**QUICK | {"epochs": 2, "random_state": seed}).fit(x).connectivity_.p_value.values
+        p = SingleIndexGranger(**QUICK | {"n_steps": 40, "random_state": seed}).fit(x).connectivity_.p_value.values
         smallest.append(p[0, 1])
     assert stats.kstest(smallest, "uniform").pvalue > 0.001
     assert stats.binomtest(int(np.sum(np.array(smallest) < 0.05)), 20, 0.05).pvalue > 0.001
@@ -150,12 +150,23 @@ def test_voltage_networks_are_read_better_than_by_mvgc():
     recordings = simulate.izhikevich(10, 0.4, n_steps=2000, random_state=500, n_networks=2)
     ours, linear, signs = [], [], []
     for recording in recordings:
-        truth, c = recording.connectivity, SingleIndexGranger(epochs=8, n_rounds=3).fit(recording).connectivity_
+        truth, c = recording.connectivity, SingleIndexGranger(n_steps=300, n_rounds=4).fit(recording).connectivity_
         ours.append(metrics.auroc(truth, c.score))
         linear.append(metrics.auroc(truth, MVGC().fit(recording).connectivity_.score))
         signs.append(metrics.sign_accuracy(truth, c.sign))
     assert np.mean(ours) > 0.97 and np.mean(ours) > np.mean(linear) + 0.03
     assert np.mean(signs) > 0.95
+
+
+def test_windows_show_when_a_connection_is_switched_on():
+    x = np.random.default_rng(3).standard_normal((3000, 3))
+    x[1500:, 1] += 0.6 * x[1499:-1, 0]
+    c = SingleIndexGranger(**QUICK, n_windows=4).fit(x).connectivity_
+    p = c.window_p_value.sel(target="n1", source="n0").values
+    assert (p[:2] > 0.001).all() and (p[2:] < 1e-8).all()
+    assert c.window_start.values[2] == pytest.approx(1500, abs=3) and c.window_stop.values[-1] == 2999
+    assert c.p_value.sel(target="n1", source="n0") < 1e-8
+    assert "window_score" not in SingleIndexGranger(**QUICK).fit(x[:400]).connectivity_
 
 
 # ---- bad input
@@ -167,7 +178,8 @@ def test_voltage_networks_are_read_better_than_by_mvgc():
         ({"n_own": 0}, "n_own is 0: .*1 or more"),
         ({"max_lag": 2.5}, "max_lag is 2.5: .*whole number"),
         ({"n_folds": 1}, "n_folds is 1: .*2 or more"),
-        ({"epochs": True}, "epochs is True"),
+        ({"n_steps": True}, "n_steps is True"),
+        ({"n_windows": 0}, "n_windows is 0"),
         ({"random_state": None}, "random_state is None"),
         ({"learning_rate": -1}, "learning_rate is -1: .*between 0 and 1"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
@@ -183,3 +195,5 @@ def test_too_few_steps_for_many_neurons_are_refused():
         SingleIndexGranger().fit(np.random.default_rng(0).standard_normal((150, 30)))
     with pytest.raises(ValueError, match="needs at least 100: .*"):
         SingleIndexGranger().fit(np.random.default_rng(0).standard_normal((60, 2)))
+    with pytest.raises(ValueError, match="at least 1360 for 3 neurons in 20 windows.*fewer neurons or windows"):
+        SingleIndexGranger(n_windows=20).fit(driven())

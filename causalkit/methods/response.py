@@ -12,7 +12,8 @@ from causalkit.nn import EnsembleModule, Linear, generators
 Array = NDArray[np.float64]
 
 EMBEDDING, WIDTH = 8, 64
-STEPS_PER_EPOCH, MAX_BATCH = 50, 1024  # a batch holds whole time steps, so that no neuron's order matters
+BATCH = 1024  # samples, about: a batch holds whole time steps, so that no neuron's order matters
+HELD_OUT, CHECKS = 10, 20  # one row of so many is held out; looks at them in a training
 CHUNK = 1 << 16  # samples that are evaluated at once
 
 
@@ -42,10 +43,19 @@ class Response(EnsembleModule):
         return out.view(index.shape)
 
 
+def held_out(rows: NDArray) -> tuple[slice, slice]:
+    """Which training rows teach and which, the last tenth, are held out."""
+    border = len(rows) - max(1, len(rows) // HELD_OUT)
+    return slice(0, border), slice(border, len(rows))
+
+
 def train_response(
-    model: Response, own, goal, index, delta, rows: list[NDArray], epochs: int, rate: float, seeds: list[int]
+    model: Response, own, goal, index, delta, rows: list[NDArray], n_steps: int, rate: float, seeds: list[int]
 ) -> None:
-    """Fit every model to its own rows with Huber's loss, AdamW and a rate that falls to zero.
+    """Fit every model to its own rows with Huber's loss, AdamW and a rate that rises and falls to zero.
+
+    The last tenth of a model's rows is held out: the weights that forecast it best are kept, so that a network that
+    can learn little does not learn noise.
 
     Parameters
     ----------
@@ -56,35 +66,53 @@ def train_response(
         Where the loss turns linear, in units of `goal`.
     rows : list of arrays
         Training rows of each model.
-    epochs : int
+    n_steps : int
+        Batches.
     rate : float
-        Learning rate of the first step.
+        Largest learning rate.
     seeds : list of int
         They draw the batches.
     """
-    n_used, n_neurons = min(len(r) for r in rows), own.shape[1]
-    batch = int(np.clip(n_used // STEPS_PER_EPOCH, 8, max(8, MAX_BATCH // n_neurons)))
-    per_epoch = max(1, n_used // batch)
+    parts = [held_out(r) for r in rows]
+    n_used, n_neurons = min(len(r[learned]) for r, (learned, _) in zip(rows, parts, strict=True)), own.shape[1]
+    batch = int(np.clip(BATCH // n_neurons, min(8, n_used), n_used))
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=epochs * per_epoch + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=n_steps + 1)
     draws = generators(seeds)
     members = torch.arange(model.n_models)[:, None]
-    choices = [torch.as_tensor(r) for r in rows]
-    for _ in range(epochs):
-        order = torch.stack([
-            r[torch.randperm(len(r), generator=g)[:n_used]] for r, g in zip(choices, draws, strict=True)
-        ])
-        for step in range(per_epoch):
-            chosen = order[:, step * batch : (step + 1) * batch]
-            error = goal[chosen] - model(own[chosen], index[members, chosen])
-            size, limit = error.abs(), delta[:, None]
-            # over delta: so that neurons with small residuals count as much as others
-            loss = torch.where(size <= limit, error**2 / (2 * limit), size - limit / 2)
-            optimizer.zero_grad()
-            loss.mean(dim=(1, 2)).sum().backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+    choices = [torch.as_tensor(r[learned]) for r, (learned, _) in zip(rows, parts, strict=True)]
+    n_held = min(len(r[held]) for r, (_, held) in zip(rows, parts, strict=True))
+    checked = torch.stack([torch.as_tensor(r[held][-n_held:]) for r, (_, held) in zip(rows, parts, strict=True)])
+
+    def loss(chosen):
+        error = goal[chosen] - model(own[chosen], index[members, chosen])
+        size, limit = error.abs(), delta[:, None]
+        # over delta: so that neurons with small residuals count as much as others
+        return torch.where(size <= limit, error**2 / (2 * limit), size - limit / 2).mean(dim=(1, 2))
+
+    best, kept = torch.full((model.n_models,), torch.inf), [p.detach().clone() for p in model.parameters()]
+    per_epoch, check_every = n_used // batch, max(1, n_steps // CHECKS)
+    for step in range(n_steps):
+        if step % per_epoch == 0:
+            order = torch.stack(
+                [r[torch.randperm(len(r), generator=g)[:n_used]] for r, g in zip(choices, draws, strict=True)]
+            )
+        first = step % per_epoch * batch
+        optimizer.zero_grad()
+        loss(order[:, first : first + batch]).sum().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % check_every == 0 or step == n_steps - 1:
+            with torch.no_grad():
+                now = loss(checked)
+                better = now < best
+                best = torch.where(better, now, best)
+                for keep, p in zip(kept, model.parameters(), strict=True):
+                    keep[better] = p[better]
+    with torch.no_grad():
+        for keep, p in zip(kept, model.parameters(), strict=True):
+            p.copy_(keep)
 
 
 def evaluate(model: Response, own, index) -> tuple[Array, Array]:

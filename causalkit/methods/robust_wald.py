@@ -26,7 +26,8 @@ class GroupTests:
     covariance : array (n_groups, group_size, group_size)
     df : array (n_groups,)
         Columns of the group that are not all zero.
-    residual_df : int
+    residual_df : array (n_groups,)
+        Degrees of freedom of the covariance: rows less columns, or fewer where a group's columns sit on few rows.
     bandwidth : int
         Width of the Bartlett window over the residuals' autocorrelation, in rows; 1 where they are white.
     """
@@ -34,7 +35,7 @@ class GroupTests:
     coefficients: Array
     covariance: Array
     df: NDArray[np.int64]
-    residual_df: int
+    residual_df: Array
     bandwidth: int
 
     def wald(self, columns: slice = slice(None)) -> Array:
@@ -58,16 +59,16 @@ def scale(residuals: Array) -> Array:
 def huber_limit(residuals: Array) -> Array:
     """Where Huber's loss turns linear, along the first axis.
 
-    Where most residuals are nearly equal, as for rare spikes, there is no core to be robust about, and the limit lies
-    beyond all residuals: least squares.
+    Where most residuals are nearly equal there is no core to be robust about, and the limit lies beyond all residuals:
+    least squares.
     """
     core, deviation = scale(residuals), residuals.std(axis=0)
     return np.where(core > CORE_SHARE * deviation, HUBER * core, LEAST_SQUARES * deviation)
 
 
-def normal_factor(x: Array, weights: Array):
-    """Cholesky factor of x' diag(weights) x; columns of zeros count as unit vectors, so their coefficients are 0."""
-    gram = x.T @ (weights[:, None] * x)
+def normal_factor(x: Array):
+    """Cholesky factor of x'x; columns of zeros count as unit vectors, so their coefficients are 0."""
+    gram = x.T @ x
     diagonal = np.einsum("ii->i", gram)
     dead = diagonal <= 0
     diagonal += 1e-8 * diagonal  # for columns that are combinations of others
@@ -75,8 +76,17 @@ def normal_factor(x: Array, weights: Array):
     return linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False), dead
 
 
-def huber_regression(x: Array, y: Array, delta: float, start: Array | None = None, max_steps: int = 20) -> Array:
-    """Huber's M-estimate of the coefficients of `y` on the columns of `x` by reweighted least squares.
+def least_squares(x: Array, y: Array) -> Array:
+    """Coefficients of `y`, one column or several, on the columns of `x`."""
+    factor, _ = normal_factor(x)
+    return linalg.cho_solve(factor, x.T @ y, check_finite=False)
+
+
+def huber_regression(x: Array, y: Array, delta: float, max_steps: int = 50) -> Array:
+    """Huber's M-estimate of the coefficients of `y` on the columns of `x`, from one factorization.
+
+    Least squares, then residuals that are cut at `delta` are regressed again until they explain nothing more (Huber
+    1981, section 7.8): no step can raise the loss.
 
     Parameters
     ----------
@@ -84,19 +94,16 @@ def huber_regression(x: Array, y: Array, delta: float, start: Array | None = Non
     y : array (n_rows,)
     delta : float
         Residuals beyond it count linearly.
-    start : array (n_rows,), optional
-        Residuals that give the first weights.
     max_steps : int
         Steps at most.
     """
-    residuals, fitted = (y if start is None else start), np.inf
+    factor, _ = normal_factor(x)
+    coefficients = linalg.cho_solve(factor, x.T @ y, check_finite=False)
     for _ in range(max_steps):
-        weights = delta / np.maximum(np.abs(residuals), delta)
-        factor, _ = normal_factor(x, weights)
-        coefficients = linalg.cho_solve(factor, x.T @ (weights * y), check_finite=False)
-        previous, fitted = fitted, x @ coefficients
-        residuals = y - fitted
-        if np.max(np.abs(fitted - previous)) < 1e-3 * delta:
+        psi = np.clip(y - x @ coefficients, -delta, delta)
+        step = linalg.cho_solve(factor, x.T @ psi, check_finite=False)
+        coefficients += step
+        if np.max(np.abs(x @ step)) < 1e-3 * delta:
             break
     return coefficients
 
@@ -117,16 +124,21 @@ def wald_of_groups(x: Array, y: Array, n_nuisance: int, group_size: int, delta: 
     delta : float
         As in `huber_regression`.
     """
-    n_rows, n_columns = x.shape
+    n_rows = len(x)
     coefficients = huber_regression(x, y, delta)
     residuals = y - x @ coefficients
     psi = np.clip(residuals, -delta, delta)
-    slope = (np.abs(residuals) <= delta).astype(float)
-    factor, dead = normal_factor(x, slope)
+    core = np.abs(residuals) <= delta  # where psi' is 1; it is 0 elsewhere
+    factor, dead = normal_factor(x[core])
     # influence of every row on the coefficients; a row's own pull on the fit is undone by its leverage
     projected = linalg.cho_solve(factor, x.T, check_finite=False)
-    leverage = np.minimum(slope * np.einsum("ij,ji->i", x, projected), 0.5)
+    leverage = np.minimum(core * np.einsum("ij,ji->i", x, projected), 0.5)
     influence = (projected[n_nuisance:] * (psi / (1 - leverage))).reshape(-1, group_size, n_rows)
+    residual_df = n_rows - int((~dead).sum())
+    weight = projected[n_nuisance:] ** 2  # what each row adds to a variance; Satterthwaite's degrees of freedom
+    with np.errstate(invalid="ignore"):  # columns of zeros
+        effective = weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)
+    effective = np.nan_to_num(effective, nan=n_rows).reshape(-1, group_size).min(axis=1)
     bandwidth = 1 if white(psi) else max(1, int(n_rows**0.5))
     if bandwidth > 1:
         influence = moving_sums(influence, bandwidth)
@@ -137,7 +149,7 @@ def wald_of_groups(x: Array, y: Array, n_nuisance: int, group_size: int, delta: 
         coefficients=coefficients[n_nuisance:].reshape(-1, group_size),
         covariance=covariance,
         df=alive.sum(axis=1),
-        residual_df=n_rows - int((~dead).sum()),
+        residual_df=np.clip(effective, 1, residual_df),
         bandwidth=bandwidth,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import numbers
 
 import numpy as np
@@ -16,6 +17,7 @@ from causalkit.methods.source_features import (
     N_FEATURES,
     TRACE_STEPS,
     activation_contrast,
+    choose_n_own,
     lagged,
     own_history,
     source_features,
@@ -26,6 +28,7 @@ from causalkit.recording import normalize, trial_slices, window_starts
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
+OWN_CHOICES = (10, 20, 40)  # steps of own history
 ROWS_PER_FOLD = 45  # fewest rows on which a response can be learned at all
 MAX_DECORRELATION = 100  # steps
 
@@ -40,17 +43,22 @@ class SingleIndexGranger(Method):
 
     Parameters
     ----------
-    n_own : int, default 10
-        Own last values that a forecast sees, besides running averages over 10 and 40 steps.
+    n_own : int or "auto", default "auto"
+        Own last values that a forecast sees, besides running averages over 10 and 40 steps. "auto" takes 10, 20 or 40
+        by Akaike's criterion of linear forecasts; the longer ones need a hundred times as many steps.
     max_lag : int, default 5
         Largest lag of a source; Akaike's criterion chooses how many of them are used, the same for all pairs.
     n_folds : int, default 2
         Blocks of time. Each is tested with what was learned on the others (cross-fitting).
     n_rounds : int, default 5
         How often response and index are learned in turns.
-    epochs : int, default 15
-        Passes over the training rows in each round.
-    learning_rate : float, default 0.003
+    n_steps : int, default 600
+        Training steps of the first round; half as many in each other.
+    learning_rate : float, default 0.01
+        Largest of each round.
+    n_windows : int, default 1
+        Parts of equal length that are also tested one by one, for connections that come and go. The response is learned
+        on the whole recording.
     random_state : int, default 0
         Seed of the initial weights and of the batches.
 
@@ -59,11 +67,13 @@ class SingleIndexGranger(Method):
     connectivity_ : xarray.Dataset (target, source)
         ``score``, the Wald statistic over its degrees of freedom; ``p_value`` by the F distribution, not corrected
         for the number of pairs; ``sign`` of what a more active source does to its target, at the lag of largest
-        score; ``lag_score (target, source, lag)``, the Wald statistic of one lag given all other lags and sources.
+        score; ``lag_score (target, source, lag)``, the Wald statistic of one lag given all other lags and sources. With
+        several windows also ``window_score`` and ``window_p_value (window, target, source)``, and when each starts and
+        ends, ``window_start`` and ``window_stop``, in ms.
     diagnostics_ : xarray.Dataset
-        ``n_lags`` in use; ``gap``, the time steps between the rows that teach a fold and its test rows; ``n_rows``
-        tested; ``r2 (neuron)`` of the forecasts in their test blocks; ``durbin_watson (neuron)``, near 2 where their
-        errors are white; ``bandwidth (neuron)``, the window over the errors' autocorrelation that the covariance
+        ``n_lags`` and ``n_own`` in use; ``gap``, the time steps between the rows that teach a fold and its test rows;
+        ``n_rows`` tested; ``r2 (neuron)`` of the forecasts in their test blocks; ``durbin_watson (neuron)``, near 2
+        where their errors are white; ``bandwidth (neuron)``, the window over the errors' autocorrelation that the covariance
         takes in, 1 where they are white.
 
     Raises
@@ -93,7 +103,7 @@ class SingleIndexGranger(Method):
     >>> from causalkit import SingleIndexGranger
     >>> x = np.random.default_rng(0).standard_normal((600, 2))
     >>> x[1:, 1] += x[:-1, 0]  # n0 drives n1 one step later
-    >>> c = SingleIndexGranger(epochs=5, n_rounds=2).fit(x).connectivity_
+    >>> c = SingleIndexGranger(n_steps=100, n_rounds=2).fit(x).connectivity_
     >>> bool(c.p_value.sel(target="n1", source="n0") < 1e-6), int(c.sign.sel(target="n1", source="n0"))
     (True, 1)
     """
@@ -101,7 +111,7 @@ class SingleIndexGranger(Method):
     name = "single_index"
     traits = Traits(
         directed=True,
-        input_kinds=("voltage", "spikes", "calcium", "other"),
+        input_kinds=("voltage", "other"),
         stochastic=True,
         signed=True,
         lagged=True,
@@ -110,44 +120,62 @@ class SingleIndexGranger(Method):
     algorithm_version = 1
 
     def __init__(
-        self, *, n_own=10, max_lag=5, n_folds=2, n_rounds=5, epochs=15, learning_rate=3e-3, random_state=0
+        self, *, n_own="auto", max_lag=5, n_folds=2, n_rounds=5, n_steps=600, learning_rate=1e-2, n_windows=1,
+        random_state=0,
     ):
         self.n_own = n_own
         self.max_lag = max_lag
         self.n_folds = n_folds
         self.n_rounds = n_rounds
-        self.epochs = epochs
+        self.n_steps = n_steps
         self.learning_rate = learning_rate
+        self.n_windows = n_windows
         self.random_state = random_state
 
     def _min_times(self) -> int:
+        if self.n_own != "auto":
+            _check_whole("n_own", self.n_own, 1)
         for parameter, least in (
-            ("n_own", 1), ("max_lag", 1), ("n_folds", 2), ("n_rounds", 1), ("epochs", 1), ("random_state", 0),
+            ("max_lag", 1), ("n_folds", 2), ("n_rounds", 1), ("n_steps", 2), ("n_windows", 1),
+            ("random_state", 0),
         ):  # fmt: skip
             _check_whole(parameter, getattr(self, parameter), least)
         rate = self.learning_rate
         if not isinstance(rate, numbers.Real) or not 0 < rate < 1:
             raise ValueError(f"learning_rate is {rate!r}: it is the size of a training step, a number between 0 and 1")
-        return self._context() + ROWS_PER_FOLD * self.n_folds
+        return self._context(self._own_choices()[0]) + ROWS_PER_FOLD * self.n_folds
 
     def _what(self) -> str:
         return "SingleIndexGranger (single_index)"
 
-    def _context(self) -> int:
-        return max(self.n_own, self.max_lag)
+    def _context(self, n_own: int) -> int:
+        return max(n_own, self.max_lag)
+
+    def _own_choices(self, n_times: int = 0) -> list[int]:
+        """Lengths of own history to choose from: the longer ones need a recording of a hundred times their length."""
+        if self.n_own != "auto":
+            return [self.n_own]
+        return [n for n in OWN_CHOICES if n == OWN_CHOICES[0] or 100 * n <= n_times]
+
+    def _n_own(self, x: Array, recording: xr.Dataset) -> int:
+        choices = self._own_choices(len(x))
+        context = self._context(choices[-1])
+        rows = window_starts(recording, context) + context
+        return choose_n_own(x, rows, choices) if len(choices) > 1 else choices[0]
 
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
         x, trials = normalize(recording.activity), trial_slices(recording)
-        context = self._context()
+        n_own = self._n_own(x, recording)
+        context = self._context(n_own)
         rows = window_starts(recording, context) + context
         gap = context + decorrelation_time(x, trials)
         folds = blocks_of_time(rows, self.n_folds, gap)
-        self._check_length(len(rows), min(len(train) for train, _ in folds), gap, x.shape[1])
+        self._check_length(len(rows), min(len(train) for train, _ in folds), gap, x.shape[1], n_own)
 
         features = source_features(x)
         nuisance = learn(
-            own_history(x, features, rows, self.n_own, trials), x[rows], lagged(features, rows, self.max_lag),
-            [train for train, _ in folds], self.max_lag, self.n_rounds, self.epochs, self.learning_rate,
+            own_history(x, features, rows, n_own, trials), x[rows], lagged(features, rows, self.max_lag),
+            [train for train, _ in folds], self.max_lag, self.n_rounds, self.n_steps, self.learning_rate,
             self.random_state,
         )  # fmt: skip
         test = [test for _, test in folds]
@@ -155,21 +183,43 @@ class SingleIndexGranger(Method):
 
         neurons = recording.neuron.values.tolist()
         self.diagnostics_ = _diagnose(nuisance, x[rows], test, gap).assign(
-            bandwidth=("neuron", [t.bandwidth for t in tests])
+            n_own=n_own, bandwidth=("neuron", [t.bandwidth for t in tests])
         ).assign_coords(neuron=neurons)
         return connectivity.build(
             neurons=neurons,
             method=self.name,
             parameters=self.get_params(),
             **_matrices(tests, activation_contrast(x, features), nuisance.n_lags),
+            **(self._windows(nuisance, test, recording.time.values[rows]) if self.n_windows > 1 else {}),
         )
 
-    def _check_length(self, n_rows: int, n_train: int, gap: int, n_neurons: int) -> None:
-        least = 2 * (self.n_folds * (self.n_own + 2 * len(TRACE_STEPS) + 2) + (n_neurons - 1) * N_FEATURES)
+    def _windows(self, nuisance: Nuisance, test: list[Rows], time: Array) -> dict[str, xr.DataArray]:
+        """Scores and p-values of each window, as variables of the connectivity."""
+        borders = np.linspace(0, len(time), self.n_windows + 1).astype(int)
+        scores, p_values = [], []
+        for start, stop in itertools.pairwise(borders):
+            inside = [rows[(rows >= start) & (rows < stop)] for rows in test]
+            tests = [tests_of_target(nuisance, target, inside) for target in range(nuisance.sources.shape[1])]
+            score, p_value = score_and_p_value(tests)
+            scores.append(score)
+            p_values.append(p_value)
+        dims = ("window", *connectivity.EDGE)
+        return {
+            "window_score": xr.DataArray(np.stack(scores), dims=dims),
+            "window_p_value": xr.DataArray(np.stack(p_values), dims=dims),
+            "window_start": xr.DataArray(time[borders[:-1]], dims="window", attrs={"units": "ms"}),
+            "window_stop": xr.DataArray(time[borders[1:] - 1], dims="window", attrs={"units": "ms"}),
+        }
+
+    def _check_length(self, n_rows: int, n_train: int, gap: int, n_neurons: int, n_own: int) -> None:
+        columns = self.n_folds * (n_own + 2 * len(TRACE_STEPS) + 2) + (n_neurons - 1) * N_FEATURES
+        least = 2 * columns * self.n_windows
         if n_rows < least:
+            each = f" in {self.n_windows} windows" if self.n_windows > 1 else ""
             raise ValueError(
                 f"activity has {n_rows} time steps with a full history but SingleIndexGranger needs at least {least} "
-                f"for {n_neurons} neurons: with fewer the regression fits anything; record longer or keep fewer neurons"
+                f"for {n_neurons} neurons{each}: with fewer the regression fits anything; record longer or keep fewer "
+                "neurons" + (" or windows" if each else "")
             )
         if n_train < 20:
             raise ValueError(
@@ -199,15 +249,24 @@ def blocks_of_time(rows: Rows, n_folds: int, gap: int) -> list[tuple[Rows, Rows]
     ]
 
 
-def _matrices(tests: list[GroupTests], contrast: Array, n_lags: int) -> dict[str, Array]:
-    """What `connectivity.build` takes, from the tests of each target."""
-    n, k = contrast.shape
-    score, p_value, sign = np.full((n, n), np.nan), np.full((n, n), np.nan), np.zeros((n, n))
-    lag_score = np.full((n, n, n_lags), np.nan)
+def score_and_p_value(tests: list[GroupTests]) -> tuple[Array, Array]:
+    """Wald statistic over its degrees of freedom, and p-value, (n_neurons, n_neurons); NaN on the diagonal."""
+    n = len(tests)
+    score, p_value = np.full((n, n), np.nan), np.full((n, n), np.nan)
     for target, test in enumerate(tests):
         others = np.arange(n) != target
         score[target, others] = test.wald() / np.maximum(test.df, 1)
         p_value[target, others] = test.p_values()
+    return score, p_value
+
+
+def _matrices(tests: list[GroupTests], contrast: Array, n_lags: int) -> dict[str, Array]:
+    """What `connectivity.build` takes, from the tests of each target."""
+    n, k = contrast.shape
+    score, p_value = score_and_p_value(tests)
+    sign, lag_score = np.zeros((n, n)), np.full((n, n, n_lags), np.nan)
+    for target, test in enumerate(tests):
+        others = np.arange(n) != target
         by_lag = np.stack([test.wald(slice(lag * k, (lag + 1) * k)) for lag in range(n_lags)], axis=-1)
         lag_score[target, others] = by_lag
         strongest = test.coefficients.reshape(n - 1, n_lags, k)[np.arange(n - 1), by_lag.argmax(axis=-1)]

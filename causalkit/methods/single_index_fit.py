@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from causalkit.methods.response import Response, evaluate, own_basis, train_response
-from causalkit.methods.robust_wald import GroupTests, huber_limit, huber_regression, normal_factor, wald_of_groups
+from causalkit.methods.robust_wald import GroupTests, huber_limit, huber_regression, least_squares, wald_of_groups
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 ROWS_PER_COMPONENT, MAX_COMPONENTS = 100, 24
+EVIDENCE = 2.0  # standard errors
 MAX_COLUMNS = 1 / 3  # of the rows: a regression with more follows noise
 
 
@@ -43,9 +44,11 @@ class Nuisance:
     n_lags: int
 
 
-def learn(own: Array, goal: Array, sources: Array, train: list[Rows], max_lag: int, n_rounds: int, epochs: int,
+def learn(own: Array, goal: Array, sources: Array, train: list[Rows], max_lag: int, n_rounds: int, n_steps: int,
           learning_rate: float, random_state: int) -> Nuisance:  # fmt: skip
-    """Fit response and index in turns; the first turn, without index, also chooses the number of lags.
+    """Fit response and index in turns; each turn chooses the number of lags anew, the last one by a weaker criterion.
+
+    The earlier ones, whose responses are not good yet, would see effects at all lags.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def learn(own: Array, goal: Array, sources: Array, train: list[Rows], max_lag: i
     sources : array (n_rows, n_neurons, max_lag * n_features)
     train : list of arrays
         Training rows of each fold.
-    max_lag, n_rounds, epochs, learning_rate, random_state
+    max_lag, n_rounds, n_steps, learning_rate, random_state
         As in `SingleIndexGranger`.
     """
     n_rows, n_neurons, n_own = own.shape
@@ -64,78 +67,107 @@ def learn(own: Array, goal: Array, sources: Array, train: list[Rows], max_lag: i
     model = Response(len(train), n_neurons, n_own).initialize(seeds[-1])
     delta = np.stack([huber_limit(_linear_residual(own[rows], goal[rows])) for rows in train])
     own, target_values = _single(own), _single(goal)
-    index, n_lags = np.zeros((len(train), n_rows, n_neurons)), max_lag
+    index = np.zeros((len(train), n_rows, n_neurons))
     for turn in range(n_rounds):
+        steps = n_steps if turn == 0 else n_steps // 2
         train_response(
-            model, own, target_values, _single(index), _single(delta), train, epochs, learning_rate, seeds[turn]
+            model, own, target_values, _single(index), _single(delta), train, steps, learning_rate, seeds[turn]
         )
         forecast, gain = evaluate(model, own, _single(index))
         residual = goal - forecast
         delta = np.stack([huber_limit(residual[fold, rows]) for fold, rows in enumerate(train)])
         if turn == 0:
             gain = np.ones_like(gain)  # the network has not seen an index yet
-            n_lags = choose_n_lags(np.clip(residual, -delta[:, None], delta[:, None]), sources, train, max_lag)
-            sources = sources[..., : sources.shape[-1] // max_lag * n_lags]
-        nuisance = Nuisance(model, own, sources, residual, gain, index, n_lags)
+        input_seen = np.clip(residual, -delta[:, None], delta[:, None]) + gain.mean(axis=1, keepdims=True) * index
+        n_lags = choose_n_lags(input_seen, sources, train, max_lag, strict=turn < n_rounds - 1)
+        used = sources[..., : sources.shape[-1] // max_lag * n_lags]
+        nuisance = Nuisance(model, own, used, residual, gain, index, n_lags)
         if turn < n_rounds - 1:
-            index = np.stack([_new_index(nuisance, target, train) for target in range(n_neurons)], axis=-1)
+            index = np.stack([_new_index(nuisance, j, train, turn == n_rounds - 2) for j in range(n_neurons)], axis=-1)
     return nuisance
 
 
-def _new_index(nuisance: Nuisance, target: int, train: list[Rows]) -> Array:
-    """Index of a target by one step of weighted regression in each fold, (n_folds, n_rows), of unit spread."""
+def even_gain(gain: Array) -> Array:
+    """Gain over its mean, drawn toward 1 as far as it varies: a gain that is nothing but noise becomes constant.
+
+    Where there are no inputs, what the response learned of an index is noise, large in few places.
+    """
+    mean = gain.mean()
+    trust = max(0.0, 1 - gain.var() / max(mean**2, 1e-300))
+    return 1 + trust * (gain / mean - 1) if trust else np.ones_like(gain)
+
+
+def linearized(nuisance: Nuisance, fold: int, target: int, rows: Rows, basis: Array, others: Array):
+    """A target's response as a regression that is linear in its sources: columns of its own past, columns of the
+    sources, what they explain, and the forecast errors, each over the size of the noise.
+
+    Around the index that was found, F(history, s) is its forecast plus gain times what s differs by.
+    """
+    spread = noise_spread(nuisance.residual[fold, rows, target], basis)
+    gain, error = nuisance.gain[fold, rows, target] / spread, nuisance.residual[fold, rows, target] / spread
+    index = nuisance.index[fold, rows, target]
+    own = _with_constant(basis) / spread[:, None]
+    return own, even_gain(gain)[:, None] * others[rows], error + gain * index, error
+
+
+def _new_index(nuisance: Nuisance, target: int, train: list[Rows], last: bool) -> Array:
+    """Index of a target by regression in each fold, (n_folds, n_rows), of unit spread.
+
+    The `last` one is 0 where it foretells nothing: an index that follows noise bends the response, and a bend in many
+    sources looks like an effect of each.
+    """
     others = _others(nuisance.sources, target)
     basis = own_basis(nuisance.model, nuisance.own, target, _n_components(train))
-    index = np.empty(nuisance.index.shape[:2])
+    index = np.zeros(nuisance.index.shape[:2])
     for fold, rows in enumerate(train):
-        spread = noise_spread(nuisance.residual[fold, rows, target], basis[fold, rows])
-        gain = nuisance.gain[fold, rows, target] / spread
-        residual = nuisance.residual[fold, rows, target] / spread
-        x = np.hstack([_with_constant(basis[fold, rows]) / spread[:, None], gain[:, None] * others[rows]])
-        y = residual + gain * nuisance.index[fold, rows, target]
-        weights = huber_regression(x, y, float(huber_limit(residual)), start=residual, max_steps=1)
-        index[fold] = others @ weights[-others.shape[1] :]
-        index[fold] /= max(index[fold].std(), 1e-12)
+        own, inputs, y, error = linearized(nuisance, fold, target, rows, basis[fold, rows], others)
+        limit = float(huber_limit(error))
+        if not last or _has_input(own, inputs, y, limit):
+            coefficients = huber_regression(np.hstack([own, inputs]), y, limit, max_steps=3)
+            index[fold] = others @ coefficients[own.shape[1] :]
+            index[fold] /= index[fold].std() or 1
     return index
+
+
+def _has_input(own: Array, inputs: Array, y: Array, limit: float) -> bool:
+    """Whether what the sources explain in one half of the rows, they explain in the other."""
+    x, seen = np.hstack([own, inputs]), []
+    for half in np.array_split(np.arange(len(y)), 2):
+        coefficients = huber_regression(np.delete(x, half, axis=0), np.delete(y, half), limit, max_steps=3)
+        left = y[half] - own[half] @ coefficients[: own.shape[1]]
+        seen.append(np.clip(left, -limit, limit) * (inputs[half] @ coefficients[own.shape[1] :]))
+    seen = np.concatenate(seen)
+    return seen.sum() > EVIDENCE * np.sqrt((seen**2).sum())
 
 
 def tests_of_target(nuisance: Nuisance, target: int, test: list[Rows]) -> GroupTests:
     """Test all sources of a target on the rows that its nuisance has not seen, all folds in one regression.
 
     The columns are each fold's own nuisance history, and the gain times the features of each source: what the
-    history can explain, of target and of sources, is taken out of both.
+    history can explain, of target and of sources, is taken out of both. Folds without rows are left out.
     """
+    test = {fold: rows for fold, rows in enumerate(test) if len(rows)}
     others = _others(nuisance.sources, target)
-    basis = own_basis(nuisance.model, nuisance.own, target, _n_components(test))
-    width = basis.shape[-1] + 1
-    n_nuisance = len(test) * width
-    x = np.zeros((sum(map(len, test)), n_nuisance + others.shape[1]))
-    y, residuals = np.empty(len(x)), np.empty(len(x))
-    end = 0
-    for fold, rows in enumerate(test):
-        begin, end = end, end + len(rows)
-        spread = noise_spread(nuisance.residual[fold, :, target], basis[fold])[rows]
-        gain = nuisance.gain[fold, rows, target] / spread
-        residuals[begin:end] = nuisance.residual[fold, rows, target] / spread
-        y[begin:end] = residuals[begin:end] + gain * nuisance.index[fold, rows, target]
-        unit = np.abs(gain).mean() * (np.sign(gain.mean()) or 1)  # the scale of an index is each network's own
-        x[begin:end, fold * width : fold * width + width] = _with_constant(basis[fold, rows]) / spread[:, None]
-        x[begin:end, n_nuisance:] = (gain / (unit or 1))[:, None] * others[rows]
-    return wald_of_groups(x, y, n_nuisance, nuisance.sources.shape[-1], float(huber_limit(residuals)))
+    basis = own_basis(nuisance.model, nuisance.own, target, _n_components(list(test.values())))
+    folds = [linearized(nuisance, fold, target, rows, basis[fold, rows], others) for fold, rows in test.items()]
+    own, inputs, y, error = (list(parts) for parts in zip(*folds, strict=True))
+    x = np.hstack([linalg.block_diag(*own), np.vstack(inputs)])
+    limit = float(huber_limit(np.concatenate(error)))
+    return wald_of_groups(x, np.concatenate(y), x.shape[1] - others.shape[1], nuisance.sources.shape[-1], limit)
 
 
 def noise_spread(residuals: Array, basis: Array) -> Array:
     """Relative size of the residuals that a neuron's own history foretells, around 1: noise passes the gain as well."""
-    x = _with_constant(basis)
-    size = np.abs(residuals)
+    x, size = _with_constant(basis), np.abs(residuals)
     log_size = np.log(size + 0.05 * size.mean() + 1e-300)
-    factor, _ = normal_factor(x, np.ones(len(x)))
-    fitted = x @ linalg.cho_solve(factor, x.T @ log_size, check_finite=False)
-    return np.exp(np.clip(fitted - log_size.mean(), -3, 3))
+    return np.exp(np.clip(x @ least_squares(x, log_size) - log_size.mean(), -3, 3))
 
 
-def choose_n_lags(residual: Array, sources: Array, train: list[Rows], max_lag: int) -> int:
+def choose_n_lags(residual: Array, sources: Array, train: list[Rows], max_lag: int, strict: bool = False) -> int:
     """Number of lags, the same for all pairs, by Akaike's criterion (small-sample form) of linear regressions.
+
+    `strict` is for residuals of a response that is not good yet, in which anything explains a little: then by Schwarz's
+    criterion.
 
     Parameters
     ----------
@@ -155,10 +187,9 @@ def choose_n_lags(residual: Array, sources: Array, train: list[Rows], max_lag: i
             if n_lags > 1 and x.shape[1] > MAX_COLUMNS * n:
                 criterion[n_lags - 1 :] = np.inf
                 break
-            factor, _ = normal_factor(x, np.ones(n))
-            explained = np.einsum("ij,ij->j", x.T @ r, linalg.cho_solve(factor, x.T @ r, check_finite=False))
+            explained = np.einsum("ij,ij->j", x.T @ r, least_squares(x, r))
             left = np.maximum((r**2).sum(axis=0) - explained, 1e-300)
-            penalty = 2 * x.shape[1] * n / max(n - x.shape[1] - 1, 1)
+            penalty = x.shape[1] * (np.log(n) if strict else 2 * n / max(n - x.shape[1] - 1, 1))
             criterion[n_lags - 1] += n * np.log(left).sum() + n_neurons * penalty
     return int(np.argmin(criterion)) + 1
 

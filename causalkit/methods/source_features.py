@@ -62,6 +62,20 @@ def lagged(features: Array, rows: NDArray[np.int64], n_lags: int) -> Array:
     return np.concatenate([features[rows - lag] for lag in range(1, n_lags + 1)], axis=-1)
 
 
+def choose_n_own(x: Array, rows: NDArray[np.int64], choices: tuple[int, ...]) -> int:
+    """Own values that a linear forecast needs, the same for all neurons, by Akaike's criterion (small-sample form)."""
+    criterion = []
+    for n_own in choices:
+        total, columns = 0.0, n_own + 1
+        for neuron in x.T:
+            past = np.column_stack([np.ones(len(rows)), *(neuron[rows - lag] for lag in range(1, n_own + 1))])
+            error = neuron[rows] - past @ np.linalg.lstsq(past, neuron[rows], rcond=None)[0]
+            total += len(rows) * np.log(max((error**2).mean(), 1e-300))
+            total += 2 * columns * len(rows) / max(len(rows) - columns - 1, 1)
+        criterion.append(total)
+    return choices[int(np.argmin(criterion))]
+
+
 def own_history(x: Array, features: Array, rows: NDArray[np.int64], n_own: int, trials: list[slice]) -> Array:
     """What a forecast of `rows` knows of each neuron's own past, (n_rows, n_neurons, n_own + 4).
 
