@@ -73,8 +73,8 @@ class SingleIndexGranger(Method):
     diagnostics_ : xarray.Dataset
         ``n_lags`` and ``n_own`` in use; ``gap``, the time steps between the rows that teach a fold and its test rows;
         ``n_rows`` tested; ``r2 (neuron)`` of the forecasts in their test blocks; ``durbin_watson (neuron)``, near 2
-        where their errors are white; ``bandwidth (neuron)``, the window over the errors' autocorrelation that the covariance
-        takes in, 1 where they are white.
+        where their errors are white; ``bandwidth (neuron)``, the window over the errors' autocorrelation that the
+        covariance takes in, 1 where they are white.
 
     Raises
     ------

@@ -33,6 +33,8 @@ class Nuisance:
     residual, gain, index : array (n_folds, n_rows, n_neurons)
         Forecast errors; the forecast's derivative with respect to the index; the index.
     n_lags : int
+    first : bool
+        The response knows no index yet.
     """
 
     model: Response
@@ -42,6 +44,7 @@ class Nuisance:
     gain: Array
     index: Array
     n_lags: int
+    first: bool
 
 
 def learn(own: Array, goal: Array, sources: Array, train: list[Rows], max_lag: int, n_rounds: int, n_steps: int,
@@ -81,9 +84,9 @@ def learn(own: Array, goal: Array, sources: Array, train: list[Rows], max_lag: i
         input_seen = np.clip(residual, -delta[:, None], delta[:, None]) + gain.mean(axis=1, keepdims=True) * index
         n_lags = choose_n_lags(input_seen, sources, train, max_lag, strict=turn < n_rounds - 1)
         used = sources[..., : sources.shape[-1] // max_lag * n_lags]
-        nuisance = Nuisance(model, own, used, residual, gain, index, n_lags)
+        nuisance = Nuisance(model, own, used, residual, gain, index, n_lags, turn == 0)
         if turn < n_rounds - 1:
-            index = np.stack([_new_index(nuisance, j, train, turn == n_rounds - 2) for j in range(n_neurons)], axis=-1)
+            index = np.stack([_new_index(nuisance, j, train) for j in range(n_neurons)], axis=-1)
     return nuisance
 
 
@@ -110,11 +113,11 @@ def linearized(nuisance: Nuisance, fold: int, target: int, rows: Rows, basis: Ar
     return own, even_gain(gain)[:, None] * others[rows], error + gain * index, error
 
 
-def _new_index(nuisance: Nuisance, target: int, train: list[Rows], last: bool) -> Array:
-    """Index of a target by regression in each fold, (n_folds, n_rows), of unit spread.
+def _new_index(nuisance: Nuisance, target: int, train: list[Rows]) -> Array:
+    """Index of a target by regression in each fold, (n_folds, n_rows), of unit spread; 0 where there is no input.
 
-    The `last` one is 0 where it foretells nothing: an index that follows noise bends the response, and a bend in many
-    sources looks like an effect of each.
+    An index that follows noise bends the response, and its bend in many sources looks like an effect of each. Whether
+    there is any input is decided as long as the response knows no index, since a bent one would vouch for itself.
     """
     others = _others(nuisance.sources, target)
     basis = own_basis(nuisance.model, nuisance.own, target, _n_components(train))
@@ -122,10 +125,11 @@ def _new_index(nuisance: Nuisance, target: int, train: list[Rows], last: bool) -
     for fold, rows in enumerate(train):
         own, inputs, y, error = linearized(nuisance, fold, target, rows, basis[fold, rows], others)
         limit = float(huber_limit(error))
-        if not last or _has_input(own, inputs, y, limit):
+        if nuisance.first or nuisance.index[fold, :, target].any():
             coefficients = huber_regression(np.hstack([own, inputs]), y, limit, max_steps=3)
-            index[fold] = others @ coefficients[own.shape[1] :]
-            index[fold] /= index[fold].std() or 1
+            if not nuisance.first or _has_input(own, inputs, y, limit):
+                index[fold] = others @ coefficients[own.shape[1] :]
+                index[fold] /= index[fold].std() or 1
     return index
 
 
