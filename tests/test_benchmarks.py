@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import accuracy
 import baselines
 import fast_vs_paper
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import scale
 import torch
 import train_speed
+import xarray as xr
 
 from causalkit import Causalformer, simulate
 from causalkit.methods.causalformer_network import CausalformerNetwork
@@ -265,3 +267,24 @@ def test_presets_are_compared_on_networks_that_have_both():
     found = fast_vs_paper.interval(pd.Series([1.0, 2.0, 3.0]))
     assert found == {"mean": 2.0, "low": pytest.approx(-0.48414, abs=1e-4), "high": pytest.approx(4.48414, abs=1e-4),
                      "networks": 3}  # fmt: skip
+
+
+def test_accuracy_counts_what_is_rejected_and_found():
+    truth = np.array([[0, 5, 0], [0, 0, -5], [0, 0, 0]], dtype=float)
+    p = np.array([[np.nan, 0.001, 0.03], [0.5, np.nan, 0.002], [0.004, 0.6, np.nan]])
+    edge = ("target", "source")
+    result = xr.Dataset(
+        {"truth": (edge, truth), "score": (edge, 1 - p), "p_value": (edge, p), "sign": (edge, np.sign(-p))}
+    ).assign_coords(target=list("abc"), source=list("abc"))
+    row = accuracy.row_of(result)
+    assert (row["n_edges"], row["n_non_edges"], row["sign_accuracy"], row["auroc"]) == (2, 4, 0.5, 1)
+    assert (row["rejected_0.05"], row["rejected_0.01"]) == (0.5, 0.25)
+    assert (row["false_discoveries"], row["power"]) == (0.5, 1)  # .001, .002, .004 and .03 pass: 2 of 4 are false
+    none = accuracy.row_of(result.assign(truth=result.truth * 0))
+    assert np.isnan(none["auroc"]) and np.isnan(none["power"]) and none["false_discoveries"] == 1
+
+
+def test_interval_rests_on_networks():
+    low, high = accuracy.interval(pd.Series([0.0, 0.1, 0.05, np.nan]), 0.95)
+    assert (low, high) == pytest.approx((0.05 - 4.3027 * 0.05 / 3**0.5, 0.05 + 4.3027 * 0.05 / 3**0.5), abs=1e-4)
+    assert np.isnan(accuracy.interval(pd.Series([0.1]))).all()

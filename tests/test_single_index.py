@@ -1,13 +1,16 @@
 """SingleIndexGranger: direction, sign and lag of edges, p-values that hold, invariances, what it refuses."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from causalkit import MVGC, SingleIndexGranger, metrics, simulate
+from causalkit import MVGC, SingleIndexGranger, io, metrics, simulate
 from causalkit.methods.robust_wald import HUBER, huber_regression, moving_sums, wald_of_groups, white
 from causalkit.methods.single_index import blocks_of_time
-from causalkit.methods.source_features import activation_contrast, source_features
+from causalkit.methods.single_index_fit import even_gain, has_input
+from causalkit.methods.source_features import activation_contrast, choose_n_own, source_features
 from causalkit.recording import from_array
 
 QUICK = {"n_own": 3, "max_lag": 2, "n_rounds": 2, "n_steps": 60}
@@ -109,6 +112,35 @@ def test_training_rows_stay_away_from_the_test_block():
     assert np.concatenate([test for _, test in blocks_of_time(rows, 3, 20)]).tolist() == list(range(300))
 
 
+def test_own_history_is_as_long_as_it_needs_to_be():
+    x = np.random.default_rng(0).standard_normal((4000, 2))
+    rows = np.arange(40, 4000)
+    assert choose_n_own(x, rows, (1, 5, 20)) == 1
+    for t in range(5, 4000):
+        x[t] += 0.5 * x[t - 5]
+    assert choose_n_own(x, rows, (1, 5, 20)) == 5
+    short = [SingleIndexGranger(**QUICK | {"n_own": n}).fit(x[:900]) for n in ("auto", 7)]
+    assert [int(method.diagnostics_.n_own) for method in short] == [10, 7]
+
+
+def test_gain_is_drawn_to_one_where_it_is_noise():
+    rng = np.random.default_rng(0)
+    noise, steady = rng.standard_normal(500), 3 + 0.1 * rng.standard_normal(500)
+    assert (even_gain(noise) == 1).all()
+    np.testing.assert_allclose(even_gain(-steady), steady / steady.mean(), atol=1e-3)  # a sign belongs to the index
+
+
+def test_response_without_inputs_gets_no_index():
+    """The evidence is honest: noise passes it as rarely as two standard errors say, and an input nearly always."""
+    kept = {weight: 0 for weight in (0.0, 0.5)}
+    for weight in kept:
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            own, inputs = np.ones((400, 1)), rng.standard_normal((400, 6))
+            kept[weight] += has_input(own, inputs, weight * inputs[:, 0] + rng.standard_normal(400), 1.345)
+    assert stats.binomtest(kept[0.0], 40, 0.023).pvalue > 0.001 and kept[0.5] == 40
+
+
 # ---- what comes out
 
 
@@ -169,6 +201,16 @@ def test_windows_show_when_a_connection_is_switched_on():
     assert "window_score" not in SingleIndexGranger(**QUICK).fit(x[:400]).connectivity_
 
 
+@pytest.mark.parametrize("network", ["N05_p0.4_net0", "N10_p0.6_net1"])
+def test_the_papers_networks_are_read_without_error(reference_data, network):
+    recording = io.read(reference_data / "paper" / "networks" / f"{network}.npz", dt_ms=1).isel(time=slice(5000))
+    c = SingleIndexGranger().fit(recording).connectivity_
+    published = json.loads((reference_data / "paper" / "published.json").read_text())[network]
+    auroc = metrics.auroc(recording.connectivity, c.score)
+    assert auroc >= 0.998 and auroc >= published["auroc_off_diagonal"]["causalformer_ensemble"]
+    assert metrics.sign_accuracy(recording.connectivity, c.sign) == 1
+
+
 # ---- bad input
 
 
@@ -195,5 +237,5 @@ def test_too_few_steps_for_many_neurons_are_refused():
         SingleIndexGranger().fit(np.random.default_rng(0).standard_normal((150, 30)))
     with pytest.raises(ValueError, match="needs at least 100: .*"):
         SingleIndexGranger().fit(np.random.default_rng(0).standard_normal((60, 2)))
-    with pytest.raises(ValueError, match="at least 1360 for 3 neurons in 20 windows.*fewer neurons or windows"):
+    with pytest.raises(ValueError, match="at least 1440 for 3 neurons in 20 windows.*fewer neurons or windows"):
         SingleIndexGranger(n_windows=20).fit(driven())

@@ -127,13 +127,13 @@ def _new_index(nuisance: Nuisance, target: int, train: list[Rows]) -> Array:
         limit = float(huber_limit(error))
         if nuisance.first or nuisance.index[fold, :, target].any():
             coefficients = huber_regression(np.hstack([own, inputs]), y, limit, max_steps=3)
-            if not nuisance.first or _has_input(own, inputs, y, limit):
+            if not nuisance.first or has_input(own, inputs, y, limit):
                 index[fold] = others @ coefficients[own.shape[1] :]
                 index[fold] /= index[fold].std() or 1
     return index
 
 
-def _has_input(own: Array, inputs: Array, y: Array, limit: float) -> bool:
+def has_input(own: Array, inputs: Array, y: Array, limit: float) -> bool:
     """Whether what the sources explain in one half of the rows, they explain in the other."""
     x, seen = np.hstack([own, inputs]), []
     for half in np.array_split(np.arange(len(y)), 2):
