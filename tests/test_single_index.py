@@ -1,12 +1,14 @@
 """SingleIndexGranger: direction, sign and lag of edges, p-values that hold, invariances, what it refuses."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 from scipy import linalg, stats
 
 from causalkit import MVGC, SingleIndexGranger, io, metrics, simulate
+from causalkit.methods import single_index
 from causalkit.methods.robust_wald import HUBER, huber_regression, moving_sums, wald_of_groups, white
 from causalkit.methods.single_index import blocks_of_time
 from causalkit.methods.single_index_fit import even_gain, has_input
@@ -169,13 +171,35 @@ def test_order_of_neurons_does_not_matter(pair):
 
 
 def test_p_values_hold_without_connections():
-    smallest = []
-    for seed in range(20):  # the network is the unit: pairs of one network are dependent
+    p = []
+    for seed in range(80):  # one pair each: pairs of one recording are dependent
         x = driven(400, seed, lag=1, weight=0.0, n_neurons=2)
-        p = SingleIndexGranger(**QUICK | {"n_steps": 40, "random_state": seed}).fit(x).connectivity_.p_value.values
-        smallest.append(p[0, 1])
-    assert stats.kstest(smallest, "uniform").pvalue > 0.001
-    assert stats.binomtest(int(np.sum(np.array(smallest) < 0.05)), 20, 0.05).pvalue > 0.001
+        fit = SingleIndexGranger(**QUICK | {"n_steps": 20, "random_state": seed}).fit(x)
+        p.append(fit.connectivity_.p_value.values[0, 1])
+    assert stats.kstest(p, "uniform").pvalue > 0.001
+    assert stats.binomtest(int(np.sum(np.array(p) < 0.05)), 80, 0.05).pvalue > 0.001
+
+
+def test_rows_that_are_tested_teach_nothing(monkeypatch):
+    taught, tested = [], {}
+    learn, tests_of_target = single_index.learn, single_index.tests_of_target
+
+    def spied_learn(own, goal, sources, train, *rest):
+        taught.extend(train)
+        return learn(own, goal, sources, train, *rest)
+
+    def spied_tests(nuisance, target, test):
+        tested[target] = test
+        return tests_of_target(nuisance, target, test)
+
+    monkeypatch.setattr(single_index, "learn", spied_learn)
+    monkeypatch.setattr(single_index, "tests_of_target", spied_tests)
+    d = SingleIndexGranger(**QUICK, n_folds=3).fit(driven()).diagnostics_
+    assert sorted(tested) == [0, 1, 2] and int(d.n_rows) == 797
+    for target in tested:
+        assert np.concatenate(tested[target]).tolist() == list(range(797))
+        for train, test in zip(taught, tested[target], strict=True):
+            assert len(train) > 400 and np.abs(train[:, None] - test).min() > int(d.gap)
 
 
 def test_voltage_networks_are_read_better_than_by_mvgc():
@@ -211,13 +235,29 @@ def test_the_papers_networks_are_read_without_error(reference_data, network):
     assert metrics.sign_accuracy(recording.connectivity, c.sign) == 1
 
 
+def test_windows_too_short_for_the_lags_in_use_are_refused():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2000, 20))
+    x[5:] += 0.9 * np.roll(x, 1, axis=1)[:-5]
+    with pytest.raises(ValueError, match="windows hold 142 of 1990 time steps.* need .* 5 lags: lower n_windows"):
+        SingleIndexGranger(**QUICK | {"n_own": 10, "max_lag": 5}, n_windows=14).fit(x)
+
+
+def test_own_history_fits_into_short_trials():
+    x = np.random.default_rng(0).standard_normal((4000, 2))
+    recording = from_array(x, trial=np.repeat(np.arange(160), 25))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert int(SingleIndexGranger(**QUICK | {"n_own": "auto"}).fit(recording).diagnostics_.n_own) == 10
+
+
 # ---- bad input
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"n_own": 0}, "n_own is 0: .*1 or more"),
+        ({"n_own": 0}, "n_own is 0: .*\"auto\" or a whole number, 1 or more"),
         ({"max_lag": 2.5}, "max_lag is 2.5: .*whole number"),
         ({"n_folds": 1}, "n_folds is 1: .*2 or more"),
         ({"n_steps": True}, "n_steps is True"),

@@ -55,7 +55,7 @@ def train_response(
     """Fit every model to its own rows with Huber's loss, AdamW and a rate that rises and falls to zero.
 
     The last tenth of a model's rows is held out: the weights that forecast it best are kept, so that a network that
-    can learn little does not learn noise.
+    can learn little from a neuron's own past does not learn noise. (An index was fitted to these rows as well.)
 
     Parameters
     ----------

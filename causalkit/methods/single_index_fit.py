@@ -46,6 +46,11 @@ class Nuisance:
     n_lags: int
     first: bool
 
+    @property
+    def n_own_columns(self) -> int:
+        """Columns of a fold's own history in the tests, at most."""
+        return self.own.shape[-1] + 2 + MAX_COMPONENTS
+
 
 def learn(own: Array, goal: Array, sources: Array, train: list[Rows], max_lag: int, n_rounds: int, n_steps: int,
           learning_rate: float, random_state: int) -> Nuisance:  # fmt: skip
