@@ -42,7 +42,7 @@ def row_of(result: xr.Dataset) -> dict:
     if edge.any() and none.any():
         row["auroc"] = metrics.auroc(truth, result["score"].values)
     if "sign" in result and edge.any():
-        row["sign_accuracy"] = float((result["sign"].values == np.sign(truth))[edge].mean())
+        row["sign_accuracy"] = metrics.sign_accuracy(truth, result["sign"].values)
     if "p_value" in result:
         p = result["p_value"].values
         row |= {f"rejected_{level:g}": float((p[none] < level).mean()) if none.any() else np.nan for level in LEVELS}
@@ -52,27 +52,25 @@ def row_of(result: xr.Dataset) -> dict:
     return row
 
 
+def units_of(grid: str) -> list[sweep.Unit]:
+    return sweep.units(sweep.read_grid(ROOT / "benchmarks" / f"{grid}.yaml"))
+
+
 def rows_of(grid: str, store: Path) -> pd.DataFrame:
     """One row a finished unit of a grid."""
     rows, where = [], sweep.Store(store)
-    for unit in sweep.units(sweep.read_grid(ROOT / "benchmarks" / f"{grid}.yaml")):
+    for unit in units_of(grid):
         path = where.result(unit.key)
         if path is None:
             continue
         with xr.open_dataset(path, engine="h5netcdf") as result:
             result.load()
-        size, probability = cell_of(unit.network.name)
-        named = {"grid": grid, "network": unit.network.name, "n_neurons": size, "connection_probability": probability}
+        named = {"grid": grid, "network": unit.network.name, "n_neurons": unit.n_neurons,
+                 "connection_probability": unit.network.connection_probability}  # fmt: skip
         versions = {name: str(result.attrs[name]) for name in VERSIONS if name in result.attrs}
         times = {"method": unit.label, "seconds": float(result.attrs["seconds"])}
         rows.append(named | times | row_of(result) | {"versions": json.dumps(versions)})
     return pd.DataFrame(rows)
-
-
-def cell_of(name: str) -> tuple[int, float]:
-    """Neurons and connection probability in the name of a network."""
-    size, probability = name.split("_")[:2]
-    return int(size[1:]), float(probability[1:])
 
 
 def interval(values: pd.Series, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -80,8 +78,7 @@ def interval(values: pd.Series, confidence: float = CONFIDENCE) -> tuple[float, 
     values = values.dropna()
     if len(values) < 2:
         return np.nan, np.nan
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.sem()
-    return values.mean() - half, values.mean() + half
+    return tuple(stats.ttest_1samp(values, 0).confidence_interval(confidence))
 
 
 def published(folder: Path) -> pd.Series:
@@ -133,7 +130,7 @@ def main() -> None:
         "table": arguments.out.name,
         "written_by": "benchmarks/accuracy.py, from the grids beside it",
         "what": " ".join(__doc__.split("Writes")[1].split()),
-        "networks": {grid: int(part["network"].nunique()) if len(part) else 0 for grid, part in parts.items()},
+        "units": {grid: {"done": len(part), "planned": len(units_of(grid))} for grid, part in parts.items()},
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }

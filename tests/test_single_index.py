@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from causalkit import MVGC, SingleIndexGranger, io, metrics, simulate
+from causalkit import MVGC, SingleIndexGranger, io, metrics, rerun, simulate
 from causalkit.methods import single_index
 from causalkit.methods.robust_wald import HUBER, huber_regression, moving_sums, wald_of_groups, white
 from causalkit.methods.single_index import blocks_of_time
@@ -249,6 +249,23 @@ def test_own_history_fits_into_short_trials():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert int(SingleIndexGranger(**QUICK | {"n_own": "auto"}).fit(recording).diagnostics_.n_own) == 10
+
+
+def test_stored_accuracy_is_what_the_book_claims():
+    """All 80 networks of the paper: ranking and signs in every cell; p-values on networks without edges."""
+    table = rerun.stored("accuracy.csv")
+    table = table[table.method == "SingleIndexGranger"]
+    paper = table[table.grid == "accuracy"]
+    cells = paper.groupby(["n_neurons", "connection_probability"])
+    assert len(cells) == 16 and (cells.size() == 5).all()
+    auroc = cells.auroc.mean()
+    assert (auroc.drop((40, 0.8)) >= 0.998).all() and auroc[40, 0.8] >= 0.99
+    assert (cells.sign_accuracy.mean() >= 0.98).all() and (auroc > cells.auroc_published.mean()).all()
+    none = table[(table.grid == "calibration") & (table.n_edges == 0)]
+    assert len(none) == 100 and none.network.is_unique
+    for level in (0.05, 0.01):
+        interval = stats.ttest_1samp(none[f"rejected_{level:g}"], 0).confidence_interval(0.999)
+        assert interval.low <= level <= interval.high
 
 
 # ---- bad input

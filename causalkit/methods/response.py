@@ -43,12 +43,6 @@ class Response(EnsembleModule):
         return out.view(index.shape)
 
 
-def held_out(rows: NDArray) -> tuple[slice, slice]:
-    """Which training rows teach and which, the last tenth, are held out."""
-    border = len(rows) - max(1, len(rows) // HELD_OUT)
-    return slice(0, border), slice(border, len(rows))
-
-
 def train_response(
     model: Response, own, goal, index, delta, rows: list[NDArray], n_steps: int, rate: float, seeds: list[int]
 ) -> None:
@@ -73,16 +67,15 @@ def train_response(
     seeds : list of int
         They draw the batches.
     """
-    parts = [held_out(r) for r in rows]
-    n_used, n_neurons = min(len(r[learned]) for r, (learned, _) in zip(rows, parts, strict=True)), own.shape[1]
+    n_held = [max(1, len(r) // HELD_OUT) for r in rows]
+    taught = [torch.as_tensor(r[:-n]) for r, n in zip(rows, n_held, strict=True)]
+    checked = torch.stack([torch.as_tensor(r[-min(n_held) :]) for r in rows])
+    n_used, n_neurons = min(map(len, taught)), own.shape[1]
     batch = int(np.clip(BATCH // n_neurons, min(8, n_used), n_used))
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=n_steps + 1)
     draws = generators(seeds)
     members = torch.arange(model.n_models)[:, None]
-    choices = [torch.as_tensor(r[learned]) for r, (learned, _) in zip(rows, parts, strict=True)]
-    n_held = min(len(r[held]) for r, (_, held) in zip(rows, parts, strict=True))
-    checked = torch.stack([torch.as_tensor(r[held][-n_held:]) for r, (_, held) in zip(rows, parts, strict=True)])
 
     def loss(chosen):
         error = goal[chosen] - model(own[chosen], index[members, chosen])
@@ -95,7 +88,7 @@ def train_response(
     for step in range(n_steps):
         if step % per_epoch == 0:
             order = torch.stack(
-                [r[torch.randperm(len(r), generator=g)[:n_used]] for r, g in zip(choices, draws, strict=True)]
+                [r[torch.randperm(len(r), generator=g)[:n_used]] for r, g in zip(taught, draws, strict=True)]
             )
         first = step % per_epoch * batch
         optimizer.zero_grad()

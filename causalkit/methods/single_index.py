@@ -152,9 +152,6 @@ class SingleIndexGranger(Method):
             raise ValueError(f"learning_rate is {rate!r}: it is the size of a training step, a number between 0 and 1")
         return self._context(self._own_choices()[0]) + ROWS_PER_FOLD * self.n_folds
 
-    def _what(self) -> str:
-        return "SingleIndexGranger (single_index)"
-
     def _context(self, n_own: int) -> int:
         return max(n_own, self.max_lag)
 
@@ -212,7 +209,7 @@ class SingleIndexGranger(Method):
         for start, stop in itertools.pairwise(borders):
             inside = [rows[(rows >= start) & (rows < stop)] for rows in test]
             tests = [tests_of_target(nuisance, target, inside) for target in range(nuisance.sources.shape[1])]
-            score, p_value = score_and_p_value(tests)
+            score, p_value = _score_and_p_value(tests)
             scores.append(score)
             p_values.append(p_value)
         dims = ("window", *connectivity.EDGE)
@@ -275,7 +272,7 @@ def blocks_of_time(rows: Rows, n_folds: int, gap: int) -> list[tuple[Rows, Rows]
     ]
 
 
-def score_and_p_value(tests: list[GroupTests]) -> tuple[Array, Array]:
+def _score_and_p_value(tests: list[GroupTests]) -> tuple[Array, Array]:
     """Wald statistic over its degrees of freedom, and p-value, (n_neurons, n_neurons); NaN on the diagonal."""
     n = len(tests)
     score, p_value = np.full((n, n), np.nan), np.full((n, n), np.nan)
@@ -289,7 +286,7 @@ def score_and_p_value(tests: list[GroupTests]) -> tuple[Array, Array]:
 def _matrices(tests: list[GroupTests], contrast: Array, n_lags: int) -> dict[str, Array]:
     """What `connectivity.build` takes, from the tests of each target."""
     n, k = contrast.shape
-    score, p_value = score_and_p_value(tests)
+    score, p_value = _score_and_p_value(tests)
     sign, lag_score = np.zeros((n, n)), np.full((n, n, n_lags), np.nan)
     for target, test in enumerate(tests):
         others = np.arange(n) != target

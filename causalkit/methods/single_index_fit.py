@@ -128,13 +128,15 @@ def _new_index(nuisance: Nuisance, target: int, train: list[Rows]) -> Array:
     basis = own_basis(nuisance.model, nuisance.own, target, _n_components(train))
     index = np.zeros(nuisance.index.shape[:2])
     for fold, rows in enumerate(train):
+        known = nuisance.index[fold, :, target].any()
+        if not (known or nuisance.first):
+            continue
         own, inputs, y, error = linearized(nuisance, fold, target, rows, basis[fold, rows], others)
         limit = float(huber_limit(error))
-        if nuisance.first or nuisance.index[fold, :, target].any():
+        if known or has_input(own, inputs, y, limit):
             coefficients = huber_regression(np.hstack([own, inputs]), y, limit, max_steps=3)
-            if not nuisance.first or has_input(own, inputs, y, limit):
-                index[fold] = others @ coefficients[own.shape[1] :]
-                index[fold] /= index[fold].std() or 1
+            index[fold] = others @ coefficients[own.shape[1] :]
+            index[fold] /= index[fold].std() or 1
     return index
 
 

@@ -65,7 +65,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from causalkit import MVGC, SingleIndexGranger, connectivity, metrics, plots, simulate
+from causalkit import (
+    MVGC,
+    SingleIndexGranger,
+    connectivity,
+    metrics,
+    plots,
+    simulate,
+)
 
 rng = np.random.default_rng(random_state)
 recording = simulate.izhikevich(
@@ -111,7 +118,8 @@ plt.show()
 lag = found.lag.values[found.lag_score.fillna(0).argmax("lag").values]
 delay = recording.delay_steps.values
 lags = int(method.diagnostics_.n_lags)
-print(f"{lags} lags in use; {np.mean((lag == delay)[edge]):.0%} of peaks right")
+right = np.mean((lag == delay)[edge])
+print(f"{lags} lags in use; {right:.0%} of peaks right")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Curves of the statistic against the lag, one panel for each true delay. Each curve peaks at the true delay.", "width": "90%"}, "figure": {"caption": "The statistic of each lag, over its largest, for every true edge. One panel for each delay that the simulator used; the dotted line marks it.", "name": "fig-lag-profiles"}}
 profiles = found.lag_score.values[edge]
@@ -135,12 +143,13 @@ plt.show()
 
 # %%
 stored = rerun.stored("accuracy.csv")
-cell = ["n_neurons", "connection_probability"]
-paper = stored[stored.grid == "accuracy"]
-mvgc = paper[paper.method == "MVGC"].set_index("network").auroc
-paper = paper[paper.method == "SingleIndexGranger"]
-stored["allowed"] = 0.05 * stored.n_non_edges / (stored.n_edges + stored.n_non_edges)
-paper = paper.assign(mvgc=paper.network.map(mvgc), allowed=stored.allowed)
+stored = stored.rename(columns={"n_neurons": "N", "connection_probability": "p"})
+n_pairs = stored.n_edges + stored.n_non_edges
+stored["allowed"] = 0.05 * stored.n_non_edges / n_pairs
+linear = stored[stored.method == "MVGC"].set_index("network").auroc
+ours = stored[stored.method == "SingleIndexGranger"]
+paper = ours[ours.grid == "accuracy"]
+paper = paper.assign(mvgc=paper.network.map(linear))
 names = {
     "auroc": "single index",
     "mvgc": "MVGC",
@@ -150,8 +159,9 @@ names = {
     "false_discoveries": "false",
     "allowed": "allowed",
 }
-columns = paper.groupby(cell)[list(names)].mean().rename(columns=names).round(3)
-columns.assign(networks=paper.groupby(cell).size())
+cells = paper.groupby(["N", "p"])
+means = cells[list(names)].mean().rename(columns=names).round(3)
+means.assign(networks=cells.size())
 
 # %% [markdown]
 # ## Do the p-values hold?
@@ -162,26 +172,26 @@ columns.assign(networks=paper.groupby(cell).size())
 # any edge at all (p = 0) the index is nothing but noise, which is the hardest test for such a model.
 
 # %%
-tested = stored[(stored.method == "SingleIndexGranger") & (stored.n_non_edges > 0)]
-groups = tested.groupby("connection_probability")
+tested = ours[ours.n_non_edges > 0]
+groups = tested.groupby("p")
 pd.DataFrame({
     "networks": groups.size(),
-    "below .05": groups["rejected_0.05"].mean().round(3),
-    "SE": groups["rejected_0.05"].sem().round(3),
-    "below .01": groups["rejected_0.01"].mean().round(3),
-    "SE ": groups["rejected_0.01"].sem().round(3),
-    "false": groups["false_discoveries"].mean().round(3),
-    "allowed": groups["allowed"].mean().round(3),
-})  # fmt: skip
+    "below .05": groups["rejected_0.05"].mean(),
+    "SE": groups["rejected_0.05"].sem(),
+    "below .01": groups["rejected_0.01"].mean(),
+    "SE ": groups["rejected_0.01"].sem(),
+    "false": groups["false_discoveries"].mean(),
+    "allowed": groups["allowed"].mean(),
+}).round(3)  # fmt: skip
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Share of non-edges with a p-value below .05, one dot a network, against connection probability, with means near the dashed line at .05.", "width": "80%"}, "figure": {"caption": "Share of a network's non-edges that are rejected at .05 (stored), one dot a network, their mean with a 99.9 % interval, and the level. Networks with few non-edges scatter most: in them one pair is a large share.", "name": "fig-calibration"}}
 with plt.rc_context(plots.style.STYLE):
     ax = plots.style.new_axes()
     sns.stripplot(
-        tested, x="connection_probability", y="rejected_0.05", color=plots.style.GRAY, size=3, jitter=0.25, ax=ax
+        tested, x="p", y="rejected_0.05", color=plots.style.GRAY, size=3, jitter=0.25, ax=ax
     )
     sns.pointplot(
-        tested, x="connection_probability", y="rejected_0.05", color=plots.style.BLUE, linestyle="none",
+        tested, x="p", y="rejected_0.05", color=plots.style.BLUE, linestyle="none",
         errorbar=("se", 3.3), ax=ax,
     )  # fmt: skip
     ax.axhline(0.05, color="0.2", linestyle="--")
