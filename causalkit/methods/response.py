@@ -93,7 +93,7 @@ def train_response(
         first = step % per_epoch * batch
         optimizer.zero_grad()
         loss(order[:, first : first + batch]).sum().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        _clip_gradients(model)
         optimizer.step()
         schedule.step()
         if (step + 1) % check_every == 0 or step == n_steps - 1:
@@ -106,6 +106,14 @@ def train_response(
     with torch.no_grad():
         for keep, p in zip(kept, model.parameters(), strict=True):
             p.copy_(keep)
+
+
+def _clip_gradients(model: Response, largest: float = 1.0) -> None:
+    """Limit the norm of every network's gradient by itself: those of other folds must not matter to it."""
+    squares = [p.grad.flatten(1).square().sum(dim=1) for p in model.parameters()]
+    factor = largest / torch.stack(squares).sum(dim=0).sqrt().clamp_min(largest)
+    for p in model.parameters():
+        p.grad *= factor.view(-1, *[1] * (p.dim() - 1))
 
 
 def evaluate(model: Response, own, index) -> tuple[Array, Array]:

@@ -47,7 +47,8 @@ class GroupTests:
     def p_values(self) -> Array:
         """P-values of the groups by the F distribution, (n_groups,); 1 where a group has no columns left."""
         df = np.maximum(self.df, 1)
-        return np.where(self.df > 0, stats.f.sf(self.wald() / df, df, self.residual_df), 1.0)
+        rest = np.maximum(self.residual_df - df + 1, 1)  # Hotelling's: a group has its whole covariance estimated
+        return np.where(self.df > 0, stats.f.sf(self.wald() * rest / (self.residual_df * df), df, rest), 1.0)
 
 
 def scale(residuals: Array) -> Array:
@@ -145,11 +146,12 @@ def wald_of_groups(x: Array, y: Array, n_nuisance: int, group_size: int, delta: 
     covariance = influence @ influence.transpose(0, 2, 1) / bandwidth
     alive = ~dead[n_nuisance:].reshape(-1, group_size)
     covariance += np.eye(group_size) * ~alive[:, None]
+    freedom = 1 if bandwidth == 1 else 1.5 / bandwidth  # that a Bartlett window leaves
     return GroupTests(
         coefficients=coefficients[n_nuisance:].reshape(-1, group_size),
         covariance=covariance,
         df=alive.sum(axis=1),
-        residual_df=np.clip(effective, 1, residual_df),
+        residual_df=np.clip(effective, 1, max(residual_df, 1)) * freedom,
         bandwidth=bandwidth,
     )
 
