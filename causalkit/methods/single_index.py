@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from causalkit import connectivity
+from causalkit import connectivity, significance
 from causalkit.methods.base import Method, Traits
 from causalkit.methods.robust_wald import GroupTests
 from causalkit.methods.single_index_fit import Nuisance, learn, tests_of_target
@@ -67,10 +67,11 @@ class SingleIndexGranger(Method):
     ----------
     connectivity_ : xarray.Dataset (target, source)
         ``score``, the Wald statistic over its degrees of freedom; ``p_value`` by the F distribution, not corrected
-        for the number of pairs; ``sign`` of what a more active source does to its target, at the lag of largest
-        score; ``lag_score (target, source, lag)``, the Wald statistic of one lag given all other lags and sources. With
-        several windows also ``window_score`` and ``window_p_value (window, target, source)``, and when each starts and
-        ends, ``window_start`` and ``window_stop``, in ms.
+        for the number of pairs; ``adjusted_p_value``, corrected as Benjamini & Hochberg (1995) do; ``sign`` of what a
+        more active source does to its target, at the lag of largest score; ``lag_score (target, source, lag)``, the
+        Wald statistic of one lag given all other lags and sources. With several windows also ``window_score`` and
+        ``window_p_value (window, target, source)``, and when each starts and ends, ``window_start`` and
+        ``window_stop``, in ms.
     diagnostics_ : xarray.Dataset
         ``n_lags`` and ``n_own`` in use; ``gap``, the time steps between the rows that teach a fold and its test rows;
         ``n_rows`` tested; ``r2 (neuron)`` of the forecasts in their test blocks; ``durbin_watson (neuron)``, near 2
@@ -124,7 +125,7 @@ class SingleIndexGranger(Method):
         lagged=True,
         p_values=True,
     )
-    algorithm_version = 1
+    algorithm_version = 2
 
     def __init__(
         self, *, n_own="auto", max_lag=5, n_folds=2, n_rounds=5, n_steps=600, learning_rate=1e-2, n_windows=1,
@@ -294,7 +295,10 @@ def _matrices(tests: list[GroupTests], contrast: Array, n_lags: int) -> dict[str
         lag_score[target, others] = by_lag
         strongest = test.coefficients.reshape(n - 1, n_lags, k)[np.arange(n - 1), by_lag.argmax(axis=-1)]
         sign[target, others] = np.sign((strongest * contrast[others]).sum(axis=-1))
-    return {"score": score, "p_value": p_value, "sign": sign, "lag_score": lag_score}
+    adjusted = significance.fdr(p_value)
+    return {
+        "score": score, "p_value": p_value, "adjusted_p_value": adjusted, "sign": sign, "lag_score": lag_score
+    }  # fmt: skip
 
 
 def _diagnose(nuisance: Nuisance, goal: Array, test: list[Rows], gap: int) -> xr.Dataset:
