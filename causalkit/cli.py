@@ -12,6 +12,7 @@ from pathlib import Path
 from . import __version__
 
 _KINDS = ("voltage", "spikes", "calcium", "other")
+_MODELS = ("izhikevich", "var", "lorenz96", "lif")
 
 
 def main(argv=None):
@@ -103,19 +104,20 @@ def _simulate(arguments):
     from . import io, simulate
 
     io.check_output(arguments.out, io.WRITABLE, overwrite=arguments.overwrite)
-    recording = simulate.izhikevich(
-        n_neurons=arguments.n_neurons,
-        connection_probability=arguments.connection_probability,
-        n_steps=arguments.n_steps,
-        random_state=arguments.seed,
+    wiring = {}
+    if arguments.connection_probability is not None:
+        if arguments.model == "lorenz96":
+            raise ValueError("lorenz96 is a ring, whose wiring nothing draws: leave --connection-probability out")
+        wiring["connection_probability"] = arguments.connection_probability
+    recording = simulate.MODELS[arguments.model](
+        n_neurons=arguments.n_neurons, n_steps=arguments.n_steps, random_state=arguments.seed, **wiring
     )
     io.write_recording(recording, arguments.out)
     n_times, n_neurons = recording["activity"].shape
     print(f"{arguments.out}: {n_times:,} steps of 1 ms, {n_neurons} neurons, seed {arguments.seed}")
     if arguments.out.suffix == ".csv":
-        print(
-            "A CSV file holds the voltages only; write .npz or .nc to keep the connectivity and the spikes."
-        )
+        what = "voltages" if recording.attrs["kind"] == "voltage" else "values"
+        print(f"A CSV file holds the {what} only; write .npz or .nc to keep the connectivity and the spikes.")
 
 
 def _sweep(arguments):
@@ -254,15 +256,14 @@ def _parser():
 
     simulate = commands.add_parser(
         "simulate",
-        help="simulate a network of Izhikevich neurons",
-        description="Simulate a random network of Izhikevich neurons, as in the Causalformer paper.",
+        help="simulate a network whose wiring is known",
+        description="Simulate a random network: of Izhikevich neurons, as in the Causalformer paper, or another model.",
         allow_abbrev=False,
     )
     simulate.set_defaults(run=_simulate)
+    simulate.add_argument("--model", choices=_MODELS, default="izhikevich", help="default izhikevich")
     simulate.add_argument("--n-neurons", metavar="N", type=int, default=5, help="default 5")
-    simulate.add_argument(
-        "--connection-probability", metavar="P", type=float, default=0.4, help="default 0.4"
-    )
+    simulate.add_argument("--connection-probability", metavar="P", type=float, help="default 0.4")
     simulate.add_argument("--n-steps", metavar="T", type=int, default=5000, help="of 1 ms, default 5000")
     simulate.add_argument("--seed", type=int, default=0, help="default 0")
     simulate.add_argument("--out", metavar="FILE", type=Path, required=True, help=".npz, .nc or .csv")

@@ -22,6 +22,26 @@ def check_probability(value, name):
     return float(value)
 
 
+def check_number(value, name, above=None, minimum=None):
+    """Return `value` as float, or say why it is no number of its range."""
+    finite = not isinstance(value, bool) and isinstance(value, numbers.Real) and np.isfinite(value)
+    if not finite or (above is not None and value <= above) or (minimum is not None and value < minimum):
+        least = f" above {above}" if above is not None else "" if minimum is None else f" of at least {minimum}"
+        raise ValueError(f"{name}={value!r} is impossible: give a finite number{least}")
+    return float(value)
+
+
+def check_range(value, name, above=None):
+    """Return (smallest, largest) of one number, which is both, or of a pair; or say why it is no range."""
+    pair = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name}={value!r} is no range: give one number, or the smallest and the largest")
+    smallest, largest = (check_number(each, name, above) for each in pair)
+    if smallest > largest:
+        raise ValueError(f"{name}={value!r} is no range: the first number is the smallest; exchange them")
+    return smallest, largest
+
+
 def neuron_names(connectivity):
     """Names on the target axis of an `xarray.DataArray`, else None."""
     coords = getattr(connectivity, "coords", {})

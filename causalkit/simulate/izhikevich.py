@@ -3,9 +3,9 @@
 import numpy as np
 
 from ..recording import from_array
-from .arguments import check_count, for_each_network, neuron_names, parameter_array, wirings
-from .synapses import STEP_MS, Synapses, told
-from .wiring import EXCITATORY, cell_types_of, random_wiring
+from .arguments import check_count, for_each_network, parameter_array
+from .synapses import STEP_MS, Synapses, drawn_delays, told
+from .wiring import EXCITATORY, batch_of
 
 SPIKE_THRESHOLD_MV = 30.0
 INITIAL_VOLTAGE_MV = -65.0
@@ -22,6 +22,7 @@ def izhikevich(
     input_current=None,
     n_networks=None,
     *,
+    weight=None,
     delay_steps=1,
     plasticity=None,
     modulation=None,
@@ -30,10 +31,10 @@ def izhikevich(
     """Simulate networks of Izhikevich neurons, one or many at once.
 
     Without arguments it is the smallest setting of the paper: five neurons, connection probability .4, 5,000
-    steps of 1 ms. The random numbers of wiring, parameters and input come from three streams of one seed, so
+    steps of 1 ms. The random numbers of wiring, parameters, input and delays come from four streams of one seed, so
     that any of them can be given without changing the others. Network k of a batch is the one that
     ``random_state + k`` gives alone. Synapses act in the next step and keep their weights, as in the paper; delay,
-    plasticity, modulation and a stimulus are options that it does not have.
+    plasticity, modulation and a stimulus are options that it does not have, as are other weights.
 
     Parameters
     ----------
@@ -57,10 +58,13 @@ def izhikevich(
         Gaussian one (mean 5, variance 5). Row t drives the step from row t to row t + 1.
     n_networks : int, optional
         Simulate this many in one batch and return a list.
-    delay_steps : int or array_like of int
-        Steps of 1 ms after which a spike acts on its target, at least 1 (the next row): one number, or one for
-        each connection, shape (n_neurons, n_neurons) or (n_networks, n_neurons, n_neurons), row target, column
-        source. Entries where nothing connects are ignored, and kept as 1.
+    weight : float or (float, float), optional
+        Size of the weights of the random wiring, 5 by default, or the range from which each is drawn uniformly.
+    delay_steps : int, (int, int) or array_like of int
+        Steps of 1 ms after which a spike acts on its target, at least 1 (the next row): one number, the range from
+        which one is drawn for each connection, or one for each connection, shape (n_neurons, n_neurons) or
+        (n_networks, n_neurons, n_neurons), row target, column source. Entries where nothing connects are ignored,
+        and kept as 1.
     plasticity : STDP, optional
         Excitatory weights change with the times of spikes, from `connectivity` on. The delay counts as the axon's:
         a spike is paired when it arrives, in the row before the one that it acts on.
@@ -89,36 +93,12 @@ def izhikevich(
         of another shape, missing values, a connection of a neuron with itself, a delay below 1, a negative
         modulation) or contradicts another one.
     """
-    random_state = check_count(random_state, "random_state", minimum=0)
-    if n_networks is not None:
-        n_networks = check_count(n_networks, "n_networks")
-    names, many = None, n_networks is not None
-    if connectivity is not None:
-        if connection_probability is not None:
-            raise ValueError(
-                "connection_probability and connectivity are both given: the probability is used to draw a "
-                "wiring, which is there already; leave one out"
-            )
-        names = neuron_names(connectivity)
-        connectivity, many = wirings(connectivity, n_networks)
-        n_networks = len(connectivity)
-        if n_neurons is not None and n_neurons != connectivity.shape[-1]:
-            raise ValueError(
-                f"n_neurons={n_neurons} contradicts connectivity, which has {connectivity.shape[-1]} "
-                "neurons: leave n_neurons out"
-            )
-    n_networks = n_networks or 1
-    # streams[k]: the seeds of wiring, parameters and input of network k
-    streams = [np.random.SeedSequence(random_state + k).spawn(3) for k in range(n_networks)]
-    if connectivity is None:
-        size = 5 if n_neurons is None else n_neurons
-        probability = 0.4 if connection_probability is None else connection_probability
-        connectivity = np.stack([random_wiring(size, probability, wiring)[0] for wiring, _, _ in streams])
-    cell_type = [cell_types_of(weights) for weights in connectivity]
-    n_neurons = connectivity.shape[-1]
+    networks = batch_of(n_neurons, connection_probability, random_state, connectivity, n_networks, weight)
+    connectivity, cell_type, streams = networks.connectivity, networks.cell_type, networks.streams
+    n_networks, _, n_neurons = connectivity.shape
 
     if params is None:
-        drawn = [izhikevich_parameters(t, seed) for t, (_, seed, _) in zip(cell_type, streams, strict=True)]
+        drawn = [izhikevich_parameters(t, seeds[1]) for t, seeds in zip(cell_type, streams, strict=True)]
         params = np.stack(drawn)
     else:
         params = for_each_network(parameter_array(params), "params", (n_neurons, 4), n_networks)
@@ -126,13 +106,14 @@ def izhikevich(
         n_steps = _n_steps_of(input_current, stimulus, modulation)
     n_steps = check_count(n_steps, "n_steps", minimum=2)
     if input_current is None:
-        input_current = np.stack([_gaussian_input(n_steps, n_neurons, seed) for _, _, seed in streams])
+        input_current = np.stack([_gaussian_input(n_steps, n_neurons, seeds[2]) for seeds in streams])
     else:
         input_current = for_each_network(input_current, "input_current", (n_steps, n_neurons), n_networks)
 
     if stimulus is not None:
         stimulus = for_each_network(stimulus, "stimulus", (n_steps, n_neurons), n_networks)
         input_current = input_current + stimulus
+    delay_steps = drawn_delays(delay_steps, n_neurons, [seeds[3] for seeds in streams])
     synapses = Synapses(connectivity, n_steps, delay_steps, plasticity, modulation)
 
     voltage_mv = _run(params, synapses, input_current)
@@ -141,10 +122,10 @@ def izhikevich(
         variables, attributes = told(synapses, k)
         if stimulus is not None:
             variables["stimulus"] = ("time", "neuron"), stimulus[k]
-        run = _as_recording(voltage_mv[k], connectivity[k], cell_type[k], params[k], names, variables)
-        run.attrs |= {"simulator": "izhikevich", "random_state": random_state + k, **attributes}
+        run = _as_recording(voltage_mv[k], connectivity[k], cell_type[k], params[k], networks.names, variables)
+        run.attrs |= {"simulator": "izhikevich", "random_state": int(random_state) + k, **attributes}
         recordings.append(run)
-    return recordings if many else recordings[0]
+    return recordings if networks.many else recordings[0]
 
 
 def izhikevich_step(v, u, params, connectivity, input_current):

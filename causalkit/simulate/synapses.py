@@ -201,6 +201,17 @@ def told(synapses, network):
     return variables, attributes
 
 
+def drawn_delays(delay_steps, n_neurons, seeds):
+    """Delays as given, or, for a pair (smallest, largest), drawn for every connection of every network."""
+    if not (isinstance(delay_steps, (list, tuple)) and np.shape(delay_steps) == (2,)):
+        return delay_steps
+    smallest, largest = (check_count(steps, "delay_steps") for steps in delay_steps)
+    if smallest > largest:
+        raise ValueError(f"delay_steps={delay_steps!r} is no range: the first number is the smallest; exchange them")
+    shape = (n_neurons, n_neurons)
+    return np.stack([np.random.default_rng(seed).integers(smallest, largest + 1, shape) for seed in seeds])
+
+
 def _delays(delay_steps, connectivity, n_steps):
     n_networks, *pairs = connectivity.shape
     if np.ndim(delay_steps) == 0:

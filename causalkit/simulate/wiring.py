@@ -1,8 +1,10 @@
-"""Random signed wirings: who excites and who inhibits whom."""
+"""Random signed wirings: who excites and who inhibits whom; and the networks that a simulator is asked for."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from .arguments import check_count, check_probability
+from .arguments import check_count, check_probability, check_range, neuron_names, wirings
 
 EXCITATORY, INHIBITORY = "excitatory", "inhibitory"
 SYNAPTIC_WEIGHT = 5.0
@@ -28,11 +30,12 @@ def cell_types(n_neurons):
     return np.array([EXCITATORY] * (n_neurons - n_inhibitory) + [INHIBITORY] * n_inhibitory)
 
 
-def random_wiring(n_neurons, connection_probability, random_state):
+def random_wiring(n_neurons, connection_probability, random_state, weight=SYNAPTIC_WEIGHT):
     """Draw a random network: each ordered pair of neurons is connected independently.
 
     Every connection from an excitatory neuron has weight +5, every one from an inhibitory neuron -5; no
-    neuron is connected to itself. These are the networks of the Causalformer paper (arXiv 2311.06928).
+    neuron is connected to itself. These are the networks of the Causalformer paper (arXiv 2311.06928). Another
+    `weight` leaves open which pairs are connected: the seed alone decides that.
 
     Parameters
     ----------
@@ -41,6 +44,8 @@ def random_wiring(n_neurons, connection_probability, random_state):
         Between 0 and 1.
     random_state : int or numpy.random.SeedSequence
         The same seed gives the same wiring.
+    weight : float or (float, float)
+        Size of all weights, above 0, or the range from which each is drawn uniformly.
 
     Returns
     -------
@@ -52,15 +57,17 @@ def random_wiring(n_neurons, connection_probability, random_state):
     Raises
     ------
     ValueError
-        If `n_neurons` is below 1 or `connection_probability` is outside [0, 1].
+        If `n_neurons` is below 1, `connection_probability` outside [0, 1], or a weight not above 0.
     """
+    smallest, largest = check_range(weight, "weight", above=0)
     cell_type = cell_types(n_neurons)
     n_neurons = len(cell_type)
     probability = check_probability(connection_probability, "connection_probability")
-    connected = np.random.default_rng(random_state).random((n_neurons, n_neurons)) < probability
+    rng = np.random.default_rng(random_state)
+    connected = rng.random((n_neurons, n_neurons)) < probability
     np.fill_diagonal(connected, False)
-    source_weight = np.where(cell_type == EXCITATORY, SYNAPTIC_WEIGHT, -SYNAPTIC_WEIGHT)
-    return np.where(connected, source_weight, 0.0), cell_type
+    size = rng.uniform(smallest, largest, connected.shape) if smallest < largest else smallest
+    return np.where(connected, np.where(cell_type == EXCITATORY, size, -size), 0.0), cell_type
 
 
 def cell_types_of(connectivity):
@@ -91,3 +98,68 @@ def cell_types_of(connectivity):
             "that the matrix is not transposed, or split such a neuron in two"
         )
     return np.select([excites, inhibits], [EXCITATORY, INHIBITORY], default=cell_types(connectivity.shape[0]))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The networks that a simulator is asked for.
+
+    Attributes
+    ----------
+    connectivity : numpy.ndarray
+        Signed weights, shape (n_networks, n_neurons, n_neurons): row target, column source.
+    cell_type : list of numpy.ndarray
+        Of each network, as `cell_types_of` says.
+    names : list of str or None
+        Of the neurons, where the given wiring has them.
+    many : bool
+        Whether a list of recordings was asked for.
+    streams : list of list of numpy.random.SeedSequence
+        Four of each network: for the wiring, the neurons' parameters, the input, and the delays. Network k has those
+        that ``random_state + k`` gives alone.
+    """
+
+    connectivity: np.ndarray
+    cell_type: list
+    names: list | None
+    many: bool
+    streams: list
+
+
+def batch_of(n_neurons, connection_probability, random_state, connectivity, n_networks, weight):
+    """Take the given wiring, or draw one for each network; see `izhikevich` for the arguments.
+
+    Raises
+    ------
+    ValueError
+        If an argument is impossible, or contradicts the given wiring.
+    """
+    random_state = check_count(random_state, "random_state", minimum=0)
+    if n_networks is not None:
+        n_networks = check_count(n_networks, "n_networks")
+    names, many = None, n_networks is not None
+    if connectivity is not None:
+        for name, given, use in (
+            ("connection_probability", connection_probability, "the probability is"),
+            ("weight", weight, "the weights are"),
+        ):
+            if given is not None:
+                raise ValueError(
+                    f"{name} and connectivity are both given: {use} used to draw a wiring, which is there already; "
+                    "leave one out"
+                )
+        names = neuron_names(connectivity)
+        connectivity, many = wirings(connectivity, n_networks)
+        n_networks = len(connectivity)
+        if n_neurons is not None and n_neurons != connectivity.shape[-1]:
+            raise ValueError(
+                f"n_neurons={n_neurons} contradicts connectivity, which has {connectivity.shape[-1]} "
+                "neurons: leave n_neurons out"
+            )
+    streams = [np.random.SeedSequence(random_state + k).spawn(4) for k in range(n_networks or 1)]
+    if connectivity is None:
+        size = 5 if n_neurons is None else n_neurons
+        probability = 0.4 if connection_probability is None else connection_probability
+        weight = SYNAPTIC_WEIGHT if weight is None else weight
+        connectivity = np.stack([random_wiring(size, probability, seeds[0], weight)[0] for seeds in streams])
+    return Batch(connectivity, [cell_types_of(weights) for weights in connectivity], names, many, streams)

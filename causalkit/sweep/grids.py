@@ -19,9 +19,9 @@ import numpy as np
 
 from .. import io, methods, simulate
 from ..validation import short
-from .networks import SURROGATES, Network, simulated
+from .networks import SURROGATES, Network, is_random, simulated
 
-_ENTRY = ("simulate", "files", "n_steps", "surrogate", "surrogate_random_state")
+_ENTRY = ("simulate", "files", "n_steps", "hidden", "surrogate", "surrogate_random_state")
 _MANAGED = {"checkpoint": "a sweep keeps checkpoints in its store"}
 
 
@@ -48,9 +48,9 @@ def read_grid(grid: str | os.PathLike | Mapping) -> Grid:
     Parameters
     ----------
     grid : path of a YAML file, or the same as a dict
-        ``networks``: a list of entries, each with either ``simulate`` (keywords of `simulate.izhikevich`) or ``files``
-        (``pattern``, and keywords of `io.read`); optionally ``n_steps``, ``surrogate`` and
-        ``surrogate_random_state``. ``methods``: a list of entries with ``method``, and optionally ``label`` and
+        ``networks``: a list of entries, each with either ``simulate`` (keywords of `simulate.izhikevich`, or of the
+        simulator that ``model`` names) or ``files`` (``pattern``, and keywords of `io.read`); optionally ``n_steps``,
+        ``hidden`` (names of neurons to leave out), ``surrogate`` and ``surrogate_random_state``. ``methods``: a list of entries with ``method``, and optionally ``label`` and
         ``parameters``. A list of values means each of them, and several lists all combinations; a value that is
         itself a list is written as a list in a list. A pattern is relative to the YAML file.
 
@@ -114,6 +114,7 @@ def _networks(entry: Any, where: str, folder: Path) -> list[Network]:
     surrogates = [name or "none" for name in _values(entry.get("surrogate", "none"))]
     for name in surrogates:
         _known(name, SURROGATES, "surrogate", where)
+    hidden = [tuple(map(str, _values(names))) if names is not None else () for names in _values(entry.get("hidden"))]
     seed = entry.get("surrogate_random_state", 0)
     cuts = _values(entry.get("n_steps"))
     for name, value in [("surrogate_random_state", seed), *(("n_steps", n) for n in cuts if n is not None)]:
@@ -121,17 +122,22 @@ def _networks(entry: Any, where: str, folder: Path) -> list[Network]:
             raise ValueError(f"{name} of {where} is {value!r}: give a whole number")
     sources = _simulated(entry["simulate"], where) if "simulate" in entry else _files(entry["files"], where, folder)
     return [
-        Network(**source, n_steps=cut, surrogate=surrogate, surrogate_random_state=seed)
+        Network(**source, n_steps=cut, hidden=names, surrogate=surrogate, surrogate_random_state=seed)
         for source in sources
         for cut in cuts
+        for names in hidden
         for surrogate in surrogates
     ]
 
 
 def _simulated(arguments: Any, where: str) -> list[dict]:
-    allowed = [name for name in inspect.signature(simulate.izhikevich).parameters if name != "n_networks"]
-    _check_keys(arguments, allowed, f"simulate in {where}")
-    arguments = dict(arguments)
+    model = arguments.get("model", "izhikevich") if isinstance(arguments, Mapping) else "izhikevich"
+    _known(model, simulate.MODELS, "model", f"simulate in {where}")
+    allowed = [name for name in inspect.signature(simulate.MODELS[model]).parameters if name != "n_networks"]
+    _check_keys(arguments, ("model", *allowed), f"simulate in {where}")
+    arguments = {"model": model, **arguments}
+    if model == "izhikevich":
+        del arguments["model"]  # the usual one needs no name
     seeds = arguments.get("random_state")
     if isinstance(seeds, dict):
         _check_keys(seeds, ("first", "count"), f"random_state in {where}", required=True)
@@ -153,7 +159,7 @@ def _simulated(arguments: Any, where: str) -> list[dict]:
             ) from error
         try:  # a few steps show whether the simulator takes these values, before hours are spent on others
             series = any(isinstance(chosen.get(name), list) for name in ("input_current", "stimulus", "modulation"))
-            few = max(2, 1 + int(np.max(chosen.get("delay_steps", 1))))
+            few = max(20, 1 + int(np.max(chosen.get("delay_steps", 1))))
             simulated(chosen if series else chosen | {"n_steps": few})
         except (ValueError, TypeError) as error:
             raise type(error)(f"simulate in {where}: {error}") from error
@@ -162,15 +168,16 @@ def _simulated(arguments: Any, where: str) -> list[dict]:
 
 
 def _name(simulated: dict) -> str:
-    """Name of a simulated network: size, connection probability, seed, and whatever else is not the usual."""
-    if "connectivity" in simulated:
-        name = f"N{len(simulated['connectivity']):02d}"
-    else:
-        name = f"N{simulated.get('n_neurons', 5):02d}_p{simulated.get('connection_probability', 0.4)}"
+    """Name of a simulated network: model, size, connection probability, seed, and whatever else is not the usual."""
+    given = simulated.get("connectivity", simulated.get("coefficients"))
+    name = f"{simulated['model']}_" if "model" in simulated else ""
+    name += f"N{simulated.get('n_neurons', 5) if given is None else len(given):02d}"
+    if is_random(simulated):
+        name += f"_p{simulated.get('connection_probability', 0.4)}"
     name += f"_seed{simulated.get('random_state', 0)}"
     if simulated.get("n_steps", 5000) != 5000:
         name += f"_T{simulated['n_steps']}"
-    usual = {"n_neurons", "connection_probability", "random_state", "n_steps"}
+    usual = {"model", "n_neurons", "connection_probability", "random_state", "n_steps"}
     for key in sorted(set(simulated) - usual):
         text = str(simulated[key])
         name += f"_{key}={text if len(text) < 40 else hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ import xarray as xr
 
 from .. import io, significance, simulate
 from ..recording import as_recording
+from ..validation import short
 
 SURROGATES = {
     "none": None,
@@ -32,13 +34,15 @@ class Network:
     ----------
     name : str
     simulated : dict or None
-        Keywords of `simulate.izhikevich`.
+        Keywords of a simulator; ``model`` names it, unless it is `simulate.izhikevich`.
     file : str or None
         Path of the recording, where it is not simulated.
     reading : dict
         Keywords of `io.read`.
     n_steps : int or None
         Use the first so many time steps.
+    hidden : tuple of str
+        Neurons that nobody recorded.
     surrogate : {"none", "time_shuffle", "circular_shift"}
     surrogate_random_state : int
     """
@@ -48,6 +52,7 @@ class Network:
     file: str | None = None
     reading: dict = field(default_factory=dict)
     n_steps: int | None = None
+    hidden: tuple[str, ...] = ()
     surrogate: str = "none"
     surrogate_random_state: int = 0
 
@@ -60,7 +65,7 @@ class Network:
     def connection_probability(self) -> float:
         """That of the simulated wiring; of a file, what a name such as ``N05_p0.2_net0`` says, else NaN."""
         if self.simulated is not None:
-            default = math.nan if "connectivity" in self.simulated else 0.4
+            default = 0.4 if is_random(self.simulated) else math.nan
             return float(self.simulated.get("connection_probability", default))
         found = re.search(r"(?:^|_)p(\d*\.?\d+)(?:_|$)", self.name)
         return float(found[1]) if found else math.nan
@@ -71,13 +76,16 @@ class Network:
         origin = {"file": Path(self.file).name, **self.reading} if self.file else dict(self.simulated)
         if self.n_steps:
             origin["first_steps"] = self.n_steps
+        if self.hidden:
+            origin["hidden"] = list(self.hidden)
         if self.surrogate != "none":
             origin["surrogate_random_state"] = self.surrogate_random_state
         return origin
 
     def __str__(self) -> str:
         cut = f", first {self.n_steps:,} steps" if self.n_steps else ""
-        return self.name + cut + (f", {self.surrogate}" if self.surrogate != "none" else "")
+        hidden = f", without {' '.join(self.hidden)}" if self.hidden else ""
+        return self.name + cut + hidden + (f", {self.surrogate}" if self.surrogate != "none" else "")
 
     def recording(self) -> xr.Dataset:
         """Read or simulate it: `activity`, `spikes` and `trial` where there are any, and the truth."""
@@ -101,6 +109,8 @@ class Network:
                     "shorter recording must not pass for a longer one; lower n_steps, or drop this network"
                 )
             recording = recording.isel(time=slice(self.n_steps))
+        if self.hidden:
+            recording = _without(recording, self.hidden, self.name)
         shuffle = SURROGATES[self.surrogate]
         return recording if shuffle is None else shuffle(recording, self.surrogate_random_state)
 
@@ -112,7 +122,23 @@ def simulated(arguments: dict) -> xr.Dataset | list[xr.Dataset]:
         arguments["plasticity"] = simulate.STDP(**rule)
     if isinstance(rhythm := arguments.get("modulation"), dict):
         arguments["modulation"] = simulate.sinusoidal_modulation(arguments.get("n_steps", 5000), **rhythm)
-    return simulate.izhikevich(**arguments)
+    return simulate.MODELS[arguments.pop("model", "izhikevich")](**arguments)
+
+
+def is_random(arguments: dict) -> bool:
+    """Whether a simulator draws the wiring with a connection probability."""
+    model = simulate.MODELS[arguments.get("model", "izhikevich")]
+    given = {"connectivity", "coefficients"} & set(arguments)
+    return not given and "connection_probability" in inspect.signature(model).parameters
+
+
+def _without(recording: xr.Dataset, hidden: tuple[str, ...], name: str) -> xr.Dataset:
+    """The recording, and the truth, without some neurons."""
+    there = recording["neuron"].values.tolist()
+    kept = [neuron for neuron in there if neuron not in hidden]
+    if unknown := sorted(set(hidden) - set(there)):
+        raise ValueError(f"hidden names {unknown}, which {name} does not have: its neurons are {short(there)}")
+    return recording.sel(neuron=kept, target=kept, source=kept)
 
 
 def recordings(networks: Iterable[Network]) -> Iterator[tuple[Network, xr.Dataset]]:
@@ -131,7 +157,7 @@ def recordings(networks: Iterable[Network]) -> Iterator[tuple[Network, xr.Datase
     for cell in batches.values():
         cell.sort(key=_seed)
         arguments = cell[0][0].simulated
-        n_neurons = len(arguments.get("connectivity", ())) or arguments.get("n_neurons", 5)
+        n_neurons = len(arguments.get("connectivity", arguments.get("coefficients", ()))) or arguments.get("n_neurons", 5)
         size = n_neurons * arguments.get("n_steps", 5000)
         for batch in _runs(cell, longest=max(1, _BATCH_VALUES // size)):
             arguments = batch[0][0].simulated
