@@ -9,6 +9,9 @@ import xarray as xr
 from scipy.stats import rankdata
 
 from .recording import as_recording, trial_slices
+from .resampling import false_selections as false_selections
+from .resampling import scores_of_halves as scores_of_halves
+from .resampling import stability_selection as stability_selection
 
 CORRECTIONS = ("bh", "by", "holm", "bonferroni", "none")
 

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 from causalkit import MVGC, connectivity, io, methods, metrics, simulate
-from causalkit.cli import _KINDS, main
+from causalkit.cli import _KINDS, _MODELS, main
 from causalkit.recording import KINDS, from_array
 from causalkit.summary import describe, estimate_seconds, spike_rates_hz
 
@@ -306,6 +306,17 @@ def test_simulate_writes_the_recording(tmp_path, capsys, suffix):
         io.read(out), expected if suffix != ".csv" else expected[["activity"]].drop_dims("target", errors="ignore")
     )
     assert ("voltages only" in capsys.readouterr().out) == (suffix == ".csv")
+
+
+@pytest.mark.parametrize("model", ["var", "lorenz96", "lif"])
+def test_simulate_knows_other_models(tmp_path, capsys, model):
+    out = tmp_path / "network.nc"
+    assert run("simulate", "--model", model, "--n-neurons", 6, "--n-steps", 80, "--seed", 4, "--out", out) == 0
+    expected = simulate.MODELS[model](n_neurons=6, n_steps=80, random_state=4)
+    np.testing.assert_allclose(io.read(out)["activity"], expected["activity"])
+    assert set(_MODELS) == set(simulate.MODELS)
+    ring = ("simulate", "--model", "lorenz96", "--connection-probability", 0.2, "--out", tmp_path / "ring.nc")
+    assert "lorenz96 is a ring" in refusal(capsys, *ring)
 
 
 def test_simulate_refuses_the_impossible(tmp_path, capsys):

@@ -255,12 +255,61 @@ def test_options_of_the_simulator_are_written_as_their_parameters(tmp_path):
     assert described == {"n_neurons": 4, "n_steps": 300, **options}
 
 
+def test_a_grid_names_the_model_of_its_networks(tmp_path):
+    entries = [
+        {"model": "var", "n_lags": [1, 2], "strength": [[0.2, 0.5]], "random_state": {"first": 3, "count": 2}},
+        {"model": "lorenz96", "forcing": 40.0},
+        {"model": "lif", "weight": 2.0, "delay_steps": [[1, 3]]},
+        {"model": "izhikevich"},
+    ]
+    entries = [{"simulate": entry | {"n_steps": 120}} for entry in entries]
+    grid = sweep.read_grid({"networks": entries, "methods": [{"method": "mvgc"}]})
+    assert [network.name for network in grid.networks] == [
+        "var_N05_p0.4_seed3_T120_n_lags=1_strength=[0.2, 0.5]", "var_N05_p0.4_seed4_T120_n_lags=1_strength=[0.2, 0.5]",
+        "var_N05_p0.4_seed3_T120_n_lags=2_strength=[0.2, 0.5]", "var_N05_p0.4_seed4_T120_n_lags=2_strength=[0.2, 0.5]",
+        "lorenz96_N05_seed0_T120_forcing=40.0", "lif_N05_p0.4_seed0_T120_delay_steps=[1, 3]_weight=2.0",
+        "N05_p0.4_seed0_T120",
+    ]  # fmt: skip
+    assert np.isnan(grid.networks[4].connection_probability) and grid.networks[0].connection_probability == 0.4
+    units = sweep.units(grid)
+    expected = simulate.var(n_steps=120, random_state=4, n_lags=2, strength=(0.2, 0.5))
+    np.testing.assert_array_equal(units[3].recording()["activity"], expected["activity"])
+    np.testing.assert_array_equal(units[-1].recording()["activity"], simulate.izhikevich(n_steps=120)["activity"])
+    usual = sweep.units(sweep.read_grid(tiny(n_neurons=5, n_steps=120)))
+    assert units[-1].key == usual[0].key and units[-1].network.name == usual[0].network.name
+    sweep.run(units, tmp_path)
+    described = [json.loads(text) for text in sweep.table(tmp_path)["network_parameters"]]
+    assert {d.get("model") for d in described} == {"var", "lorenz96", "lif", None}
+
+
+def test_neurons_can_be_hidden_from_the_method_and_from_the_truth(tmp_path):
+    entry = {"simulate": {"n_neurons": 4, "n_steps": 200}, "hidden": [None, "n0", ["n1", "n3"]]}
+    grid = sweep.read_grid({"networks": [entry], "methods": [{"method": "mvgc", "parameters": {"max_order": 2}}]})
+    assert [str(network) for network in grid.networks][1:] == [
+        "N04_p0.4_seed0_T200, without n0", "N04_p0.4_seed0_T200, without n1 n3"
+    ]  # fmt: skip
+    whole, _, part = (unit.recording() for unit in sweep.units(grid))
+    assert part["neuron"].values.tolist() == part["source"].values.tolist() == ["n0", "n2"]
+    np.testing.assert_array_equal(part["activity"], whole["activity"][:, [0, 2]])
+    np.testing.assert_array_equal(part["connectivity"], whole["connectivity"][[0, 2], [0, 2]])
+    sweep.run(grid, tmp_path)
+    table = sweep.table(tmp_path, grid)
+    assert sorted(table["n_neurons"].unique()) == [2, 3, 4]
+    assert "hidden" not in table["network_parameters"].iloc[0] and '["n0"]' in table["network_parameters"].iloc[2]
+    unknown = sweep.read_grid({"networks": [entry | {"hidden": "n9"}], "methods": [{"method": "mvgc"}]})
+    with pytest.raises(ValueError, match=r"hidden names \['n9'\], which N04.* does not have: its neurons are"):
+        sweep.units(unknown)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"networks": [{"simulate": {"connectivity": np.zeros((3, 3))}}]}, "array.tolist"),
         ({"networks": [{"simulate": {"plasticity": {"rate_pluss": 1}}}]}, "did you mean rate_plus?"),
         ({"networks": [{"simulate": {"delay_steps": [0, 2]}}]}, "delay_steps"),
+        ({"networks": [{"simulate": {"model": "varr"}}]}, "unknown model 'varr': did you mean var?"),
+        ({"networks": [{"simulate": {"model": "lorenz96", "n_lags": 2}}]}, "unknown key 'n_lags'"),
+        ({"networks": [{"simulate": {"model": "var", "strength": 0}}]}, "strength=0 is impossible"),
         ({"netwoks": []}, "unknown key 'netwoks': did you mean networks?"),
         ({"methods": None}, "methods of the grid is no list"),
         ({"networks": [{"simulate": {"n_neuron": 5}}]}, "unknown key 'n_neuron': did you mean n_neurons?"),

@@ -9,3 +9,8 @@ from .var import var
 from .wiring import cell_types, random_wiring
 
 MODELS = {"izhikevich": izhikevich, "var": var, "lorenz96": lorenz96, "lif": lif}
+
+__all__ = [
+    "MODELS", "STDP", "cell_types", "izhikevich", "izhikevich_parameters", "izhikevich_step", "lif", "lorenz96",
+    "ornstein_uhlenbeck", "pulse_train", "random_wiring", "sinusoidal_modulation", "var",
+]  # fmt: skip

@@ -21,8 +21,8 @@ def lorenz96(
 ):
     """Simulate dx_i/dt = (x_{i+1} - x_{i-2}) x_{i-1} - x_i + forcing on a ring (Lorenz 1996), observed with noise.
 
-    The system itself is deterministic. It is integrated by the classical method of Runge and Kutta, in steps that shrink
-    with the forcing, from a random start whose first 20 time units are left out.
+    The system itself is deterministic. It is integrated by the classical method of Runge and Kutta, in steps that
+    shrink with the forcing, from a random start whose first 20 time units are left out.
 
     Parameters
     ----------

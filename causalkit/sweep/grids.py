@@ -50,9 +50,10 @@ def read_grid(grid: str | os.PathLike | Mapping) -> Grid:
     grid : path of a YAML file, or the same as a dict
         ``networks``: a list of entries, each with either ``simulate`` (keywords of `simulate.izhikevich`, or of the
         simulator that ``model`` names) or ``files`` (``pattern``, and keywords of `io.read`); optionally ``n_steps``,
-        ``hidden`` (names of neurons to leave out), ``surrogate`` and ``surrogate_random_state``. ``methods``: a list of entries with ``method``, and optionally ``label`` and
-        ``parameters``. A list of values means each of them, and several lists all combinations; a value that is
-        itself a list is written as a list in a list. A pattern is relative to the YAML file.
+        ``hidden`` (names of neurons to leave out), ``surrogate`` and ``surrogate_random_state``. ``methods``: a list of
+        entries with ``method``, and optionally ``label`` and ``parameters``. A list of values means each of them, and
+        several lists all combinations; a value that is itself a list is written as a list in a list. A pattern is
+        relative to the YAML file.
 
     Returns
     -------

@@ -157,7 +157,8 @@ def recordings(networks: Iterable[Network]) -> Iterator[tuple[Network, xr.Datase
     for cell in batches.values():
         cell.sort(key=_seed)
         arguments = cell[0][0].simulated
-        n_neurons = len(arguments.get("connectivity", arguments.get("coefficients", ()))) or arguments.get("n_neurons", 5)
+        given = arguments.get("connectivity", arguments.get("coefficients", ()))
+        n_neurons = len(given) or arguments.get("n_neurons", 5)
         size = n_neurons * arguments.get("n_steps", 5000)
         for batch in _runs(cell, longest=max(1, _BATCH_VALUES // size)):
             arguments = batch[0][0].simulated
