@@ -24,7 +24,7 @@ def test_the_grid_holds_the_worlds_that_the_book_names():
         "VAR, lag 1": 5, "VAR, lags 1 to 5": 5, "VAR, lags 1 to 5, heavy tails": 5, "Lorenz-96, F = 10": 5,
         "Lorenz-96, F = 40": 5, "LIF, weights 1": 5, "LIF, weights 1 to 5, delays 1 to 5 ms, Poisson drive": 5,
         "Izhikevich, weights 1": 5, "Izhikevich, weights 1 to 5, delays 1 to 5 ms": 5, generality.NO_INPUTS: 30,
-        generality.TOGETHER: 30, generality.ONE_LATER: 30, generality.NO_EDGES: 200,
+        generality.TOGETHER: 30, generality.ONE_LATER: 30, generality.STRONG: 30, generality.NO_EDGES: 200,
     }  # fmt: skip
     assert all(network.simulated["random_state"] >= 2000 for network in grid.networks)
     assert [setting.label for setting in grid.settings] == list(generality.METHODS)
@@ -45,7 +45,7 @@ def test_pairs_have_their_groups_target_first():
 
 def test_the_benchmark_tells_what_its_results_say(tmp_path, monkeypatch, capsys):
     star = [[0, 0, 0, 0, 0], *([5, 0, 0, 0, 0] for _ in range(4))]
-    later = [[1] * 5, [1] * 5, [3, 1, 1, 1, 1], [1] * 5, [1] * 5]
+    later = [[1] * 5, [1] * 5, [2, 1, 1, 1, 1], [1] * 5, [1] * 5]
     driver = [[0] * 5, [5, 0, 0, 0, 0], [5, 0, 0, 0, 0], [0] * 5, [0] * 5]
     networks = [
         {"simulate": {"model": "var", "n_neurons": 4, "n_lags": 2, "strength": 0.4, "n_steps": 800,
@@ -84,7 +84,10 @@ def test_the_benchmark_tells_what_its_results_say(tmp_path, monkeypatch, capsys)
     assert "VAR, lags 1 to 2" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "make"), [("worlds", generality.worlds_of), ("p_values", generality.p_values_of)])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("worlds", generality.worlds_of), ("graphs", generality.graphs_of), ("p_values", generality.p_values_of)],
+)
 def test_the_books_tables_follow_from_the_stored_rows(name, make):
     table = pd.read_csv(RESULTS / "generality.csv")
     shown = pd.read_csv(RESULTS / f"generality_{name}.csv", dtype=str, keep_default_na=False)
