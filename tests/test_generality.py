@@ -92,3 +92,28 @@ def test_the_books_tables_follow_from_the_stored_rows(name, make):
     table = pd.read_csv(RESULTS / "generality.csv")
     shown = pd.read_csv(RESULTS / f"generality_{name}.csv", dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(make(table).astype(str), shown)
+
+
+def test_the_stored_worlds_are_what_the_page_claims():
+    table = pd.read_csv(RESULTS / "generality.csv")
+    table = table[table.n_edges > 0]
+    assert (table.groupby(["world", "method"]).size() == 5).all()
+    means = table.groupby(["method", "world"]).mean(numeric_only=True)
+    ours, mvgc = (means.loc[method] for method in generality.METHODS)
+    var, ring, lif, izhikevich = (
+        [world for world in ours.index if world.startswith(kind)] for kind in ("VAR", "Lorenz", "LIF", "Izh")
+    )
+    assert [len(var), len(ring), len(lif), len(izhikevich)] == [3, 2, 2, 2]
+    assert (ours.auroc[var] > 0.99).all() and (mvgc.auroc[var] >= ours.auroc[var]).all()
+    assert (ours.auroc[lif] > 0.999).all() and (ours.sign_accuracy[lif] > 0.98).all()
+    assert (ours.auroc[ring] > 0.97).all() and (ours.auroc[ring] > mvgc.auroc[ring]).all()
+    slow, weak = sorted(izhikevich, key=lambda world: "delays" not in world)
+    assert ours.auroc[weak] == pytest.approx(0.95, abs=0.01) and mvgc.auroc[weak] < 0.65
+    assert ours.auroc[slow] == pytest.approx(0.99, abs=0.01)
+    assert min(ours.sign_accuracy[slow], ours.right_lags[slow]) > 0.9
+    # p-values
+    below = ours["rejected_0.05"]
+    assert (below[var] < 0.06).all() and (below[ring] > 0.3).all() and below[lif].between(0.08, 0.15).all()
+    assert below[slow] < 0.02 and ours.power[slow] < 0.75 and ours.power["Lorenz-96, F = 10"] < 0.3
+    allowed = generality.FDR * ours.n_non_edges / (ours.n_non_edges + ours.n_edges)
+    assert (ours.false_discoveries / allowed)[lif].between(2, 4).all()
