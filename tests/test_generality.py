@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+from accuracy import interval
 
 import causalkit.sweep as sweep
 
@@ -117,3 +118,18 @@ def test_the_stored_worlds_are_what_the_page_claims():
     assert below[slow] < 0.02 and ours.power[slow] < 0.75 and ours.power["Lorenz-96, F = 10"] < 0.3
     allowed = generality.FDR * ours.n_non_edges / (ours.n_non_edges + ours.n_edges)
     assert (ours.false_discoveries / allowed)[lif].between(2, 4).all()
+
+
+def test_the_stored_p_values_are_what_the_page_claims():
+    table = pd.read_csv(RESULTS / "generality.csv").set_index(["world", "method", "pairs"])["rejected_0.05"]
+    ours = table.xs("SingleIndexGranger", level="method")
+    for level, column in ((0.05, "rejected_0.05"), (0.01, "rejected_0.01")):
+        rows = pd.read_csv(RESULTS / "generality.csv").query("method == 'SingleIndexGranger'")
+        for world, pairs in ((generality.NO_EDGES, "all"), (generality.NO_INPUTS, "into the driver"),
+                             (generality.NO_INPUTS, "among the driven")):  # fmt: skip
+            part = rows[(rows.world == world) & (rows.pairs == pairs)]
+            low, high = interval(part[column], generality.MANY)
+            assert len(part) >= 30 and part.network.is_unique and low <= level <= high
+    weak, strong = ours[generality.ONE_LATER, "earlier to later"], ours[generality.STRONG, "earlier to later"]
+    assert (weak.sum(), len(weak), strong.sum(), len(strong)) == (2, 15, 6, 10)
+    assert table[generality.STRONG, "MVGC", "earlier to later"].eq(1).all()
