@@ -37,11 +37,12 @@ def test_reliability_shows_means_and_students_intervals_over_networks():
     ax = plots.reliability(table, confidence=0.9)
     a, b = ax.containers
     assert [container.get_label() for container in ax.containers] == ["a", "b"]
-    np.testing.assert_allclose(a.lines[0].get_ydata(), [0.05, 0.5])
+    np.testing.assert_allclose(a.lines[0].get_xydata()[:, 1], [0.05, 0.5])
     interval = stats.ttest_1samp(values[:3], 0).confidence_interval(0.9)
     np.testing.assert_allclose(interval_of(a)[0], [interval.low, interval.high])
     np.testing.assert_allclose(interval_of(b), [[0.1, 0.1], [0.9, 0.9]])  # one network has no spread
-    np.testing.assert_allclose(a.lines[0].get_xdata() * b.lines[0].get_xdata(), [0.05**2, 0.5**2])
+    x = [container.lines[0].get_xydata()[:, 0] for container in (a, b)]
+    np.testing.assert_allclose(x[0] * x[1], [0.05**2, 0.5**2])  # side by side, about the level
     diagonal = next(line for line in ax.lines if line.get_label() == "p-values hold")
     np.testing.assert_allclose(diagonal.get_xdata(), diagonal.get_ydata())
     assert ax.get_xscale() == ax.get_yscale() == "log"

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from .style import BLACK, DASHES, PALETTE, new_axes, panels, styled
-from .sweeps import _check, _plain_logarithmic
+from .sweeps import _check
 
 MARKERS = "osD^vP"
 
@@ -48,8 +48,8 @@ def reliability(table, ax=None, *, confidence=0.95):
     smallest = levels[0] / 4
     ax.set(xlabel="level", ylabel="share of non-edges below it", xscale="log", yscale="log")
     ax.set(xlim=(levels[0] / 1.3, 1.1), ylim=(smallest, 1.3), aspect="equal")
-    _plain_logarithmic(ax.xaxis)
-    _plain_logarithmic(ax.yaxis)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
     ax.legend(loc="upper left", handlelength=2)
     return ax
 

@@ -33,6 +33,7 @@ STYLE = """
 .ck-fdr .ck-legend { display: flex; flex-wrap: wrap; gap: 0 1.2rem; }
 .ck-fdr .ck-legend svg { width: 2.4em; height: 0.9em; vertical-align: middle; }
 .ck-fdr figcaption { margin-top: 0.4rem; }
+@media (max-width: 560px) { .ck-fdr .ck-panel:last-child { order: -1; } }
 html[data-theme="dark"] .ck-fdr .ck-excites, body[data-jp-theme-light="false"] .ck-fdr .ck-excites {
   stroke: #FF8A45; fill: #FF8A45;
 }

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from .style import BLACK, DASHES, GRAY, PALETTE, panels, styled
-from .sweeps import _check
+from .sweeps import _check, _plain_logarithmic
 
 MARKERS = "osD^vP"
 
@@ -45,9 +45,10 @@ def length_curves(table, axes=None):
             mean = mine.groupby("n_steps")["auroc"].apply(lambda values: values.mean(skipna=False))
             ax.plot(mean.index, mean, color=color, ls=dash, lw=2)
             refused = x[mine["auroc"].isna()]
-            ax.plot(refused, np.full(len(refused), bottom + 0.01), "x", color=color, ms=7, mew=2)
+            ax.plot(refused, np.full(len(refused), bottom + 0.02 + 0.05 * k), "x", color=color, ms=7, mew=2)
         ax.axhline(0.5, color=GRAY, ls=":", lw=1)
-        ax.set(xscale="log", xlabel="recording length (steps)", ylim=(bottom, 1.01), title=f"{size} neurons")
+        ax.set(xscale="log", xlabel="recording length (steps)", title=f"{size} neurons", ylim=(bottom, 1.01))
+        _plain_logarithmic(ax.xaxis)
     axes[0].set_ylabel("AUROC, off the diagonal")
     handles = [
         Line2D([], [], color=color, ls=dash, marker=marker, ms=4.5, lw=2, label=method)
