@@ -4,11 +4,13 @@
     causalkit sweep benchmarks/calibration.yaml --store _build/calibration
     CAUSALKIT_REFERENCE_DATA=... python benchmarks/accuracy.py
 
-Collects whatever is there. Writes book/results/accuracy.csv, one row a network, and its provenance, accuracy.json.
-Prints each cell: AUROC off the diagonal beside MVGC's and the published, and the share of edges with the right sign; of
-p-values the share of non-edges below .05 and .01, with an interval over networks, because the pairs of one are
-dependent; of graphs at a false discovery rate of .05 the share of false edges beside what it may be, and the share of
-edges that are found.
+Collects whatever is there. Writes book/results/accuracy.csv, one row a network, and its provenance, accuracy.json: the
+share of non-edges with a p-value below each of twelve levels (rejected_LEVEL), and of graphs at six false discovery
+rates the share of false edges and the share of edges that are found (false_discoveries and power at .05, with the rate
+in the name at others). Prints each cell: AUROC off the diagonal beside MVGC's and the published, and the share of edges
+with the right sign; of p-values the share of non-edges below .05 and .01, with an interval over networks, because the
+pairs of one are dependent; of graphs at a false discovery rate of .05 the share of false edges beside what it may be,
+and the share of edges that are found.
 """
 
 import argparse
@@ -28,7 +30,9 @@ from causalkit import connectivity, io, metrics
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = ("accuracy", "calibration")
 CELL = ["n_neurons", "connection_probability"]
-LEVELS = (0.05, 0.01)
+LEVELS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+TOLD = (0.05, 0.01)  # levels that are printed
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 FDR = 0.05
 CONFIDENCE = 0.999
 VERSIONS = ("causalkit", "algorithm_version", "numpy", "torch", "python", "date")
@@ -41,14 +45,18 @@ def row_of(result: xr.Dataset) -> dict:
     row = {"n_edges": int(edge.sum()), "n_non_edges": int(none.sum()), "auroc": np.nan}
     if edge.any() and none.any():
         row["auroc"] = metrics.auroc(truth, result["score"].values)
+    if edge.any():
+        row["auroc_published_protocol"] = metrics.auroc(truth, result["score"].values, protocol="published")
     if "sign" in result and edge.any():
         row["sign_accuracy"] = metrics.sign_accuracy(truth, result["sign"].values)
     if "p_value" in result:
         p = result["p_value"].values
         row |= {f"rejected_{level:g}": float((p[none] < level).mean()) if none.any() else np.nan for level in LEVELS}
-        found = connectivity.adjacency(result, fdr=FDR).values != 0
-        row["false_discoveries"] = float((found & none).sum() / max(1, (found & off).sum()))
-        row["power"] = float(found[edge].mean()) if edge.any() else np.nan
+        for rate in RATES:
+            name = "" if rate == FDR else f"_{rate:g}"
+            found = connectivity.adjacency(result, fdr=rate).values
+            row[f"false_discoveries{name}"] = float((found & none).sum() / max(1, found.sum()))
+            row[f"power{name}"] = float(found[edge].mean()) if edge.any() else np.nan
     return row
 
 
@@ -103,7 +111,7 @@ def calibration_of(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for cell, part in table[table["method"] == "SingleIndexGranger"].groupby(CELL):
         row = dict(zip(CELL, cell, strict=True)) | {"networks": len(part), "non_edges": int(part["n_non_edges"].sum())}
-        for level in LEVELS:
+        for level in TOLD:
             low, high = interval(part[f"rejected_{level:g}"])
             row[f"at {level:g}"] = part[f"rejected_{level:g}"].mean()
             row[f"{CONFIDENCE:.1%} interval at {level:g}"] = f"{low:.3f} to {high:.3f}"
@@ -125,7 +133,7 @@ def main() -> None:
         parser.exit(1, f"{arguments.stores} holds no results of these grids: run the sweeps first (see --help)\n")
     table = pd.concat(parts.values(), ignore_index=True)
     table["auroc_published"] = table["network"].map(published(Path(folder))).where(table["grid"] == "accuracy")
-    sweep.write_table(table, arguments.out)
+    sweep.write_table(table.round(6), arguments.out)
     provenance = {
         "table": arguments.out.name,
         "written_by": "benchmarks/accuracy.py, from the grids beside it",

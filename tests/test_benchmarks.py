@@ -9,6 +9,7 @@ from pathlib import Path
 import accuracy
 import baselines
 import fast_vs_paper
+import lengths
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ import torch
 import train_speed
 import xarray as xr
 
-from causalkit import Causalformer, simulate
+from causalkit import Causalformer, simulate, sweep
 from causalkit.methods.causalformer_network import CausalformerNetwork
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -280,6 +281,11 @@ def test_accuracy_counts_what_is_rejected_and_found():
     assert (row["n_edges"], row["n_non_edges"], row["sign_accuracy"], row["auroc"]) == (2, 4, 0.5, 1)
     assert (row["rejected_0.05"], row["rejected_0.01"]) == (0.5, 0.25)
     assert (row["false_discoveries"], row["power"]) == (0.5, 1)  # .001, .002, .004 and .03 pass: 2 of 4 are false
+    # non-edges have .004, .03, .5 and .6; adjusted, edges have .006 and .006, non-edges .008, .045, .6 and .6
+    assert [row[f"rejected_{level}"] for level in (0.001, 0.005, 0.1, 0.5, 0.7)] == [0, 0.25, 0.5, 0.5, 1]
+    assert [row[f"false_discoveries_{rate}"] for rate in (0.01, 0.02, 0.1, 0.5)] == [1 / 3, 1 / 3, 0.5, 0.5]
+    assert row["power_0.01"] == 1 and row["auroc_published_protocol"] == 1
+    assert accuracy.row_of(result.assign(score=1 - result.score))["auroc_published_protocol"] == pytest.approx(3 / 7)
     none = accuracy.row_of(result.assign(truth=result.truth * 0))
     assert np.isnan(none["auroc"]) and np.isnan(none["power"]) and none["false_discoveries"] == 1
 
@@ -288,3 +294,20 @@ def test_interval_rests_on_networks():
     low, high = accuracy.interval(pd.Series([0.0, 0.1, 0.05, np.nan]), 0.95)
     assert (low, high) == pytest.approx((0.05 - 4.3027 * 0.05 / 3**0.5, 0.05 + 4.3027 * 0.05 / 3**0.5), abs=1e-4)
     assert np.isnan(accuracy.interval(pd.Series([0.1]))).all()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_lengths_keep_what_a_method_refuses(tmp_path, again):
+    grid = sweep.read_grid({
+        "networks": [{"simulate": {"n_neurons": 4, "n_steps": 200, "random_state": 2001}, "n_steps": [40, 200]}],
+        "methods": [{"method": "mvgc", "label": "MVGC", "parameters": {"order": 20}}],
+    })  # fmt: skip
+    units, store = sweep.units(grid), sweep.Store(tmp_path)
+    for _ in range(1 + again):
+        sweep.run(units, store)
+    table = lengths.table_of(sweep.table(store, units), lengths.refused(units, store))
+    short, long = table.to_dict("records")
+    assert (short["n_steps"], short["method"], long["n_steps"]) == (40, "MVGC", 200)
+    assert np.isnan(short["auroc"]) and "40 time steps" in short["refused"] and "needs at least" in short["refused"]
+    assert 0 <= long["auroc"] <= 1 and long["refused"] == ""
+    assert lengths.means_of(table)["MVGC"].tolist() == ["refused", f"{long['auroc']:.3f} (1 of 1)"]

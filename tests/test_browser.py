@@ -2,14 +2,19 @@
 
 import functools
 import http.server
+import json
 import os
+import re
 import shutil
 import threading
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+
+from causalkit import connectivity, plots
 
 pytestmark = pytest.mark.browser
 
@@ -176,3 +181,57 @@ def test_formulas_are_drawn(open_page):
     page.wait_for_selector("mjx-container")
     assert page.locator("mjx-container").count() > 10
     assert page.locator("mjx-merror").count() == 0
+
+
+SOLID = """(figure, of) => [...figure.querySelectorAll(`g[data-of=${of}][stroke-dasharray=none]`)].filter(
+    edge => getComputedStyle(edge).visibility === "visible").length"""
+
+
+def found_and_false(sentence):
+    """True edges found, and false edges, as the figure's sentence says."""
+    found, false = re.search(r"(\d+) of \d+ true edges found.* (\d+) are false", sentence).groups()
+    return int(found), int(false)
+
+
+def test_the_false_discovery_rate_moves_by_keyboard(open_page):
+    page = open_page("notebooks/08_single_index_granger.html")
+    figure = page.locator(".ck-fdr")
+    slider = figure.get_by_role("slider", name="false discovery rate")
+    states = json.loads(figure.get_attribute("data-states"))
+    slider.focus()
+    page.keyboard.press("Home")
+    seen = set()
+    for rate, value, sentence in states:
+        assert slider.get_attribute("aria-valuetext") == value and float(value) == rate
+        assert figure.locator("output[aria-live=polite]").inner_text() == sentence
+        found, false = found_and_false(sentence)
+        assert figure.evaluate(SOLID, "truth") == found  # those that are not dashed: missed
+        assert figure.evaluate(SOLID, "estimate") == found
+        seen.add(figure.locator("g[data-of=estimate][visibility=visible]").count())
+        assert max(seen) == found + false
+        page.keyboard.press("ArrowRight")
+    assert len(seen) > 3
+    assert not page.problems
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_two_figures_on_a_page_and_a_page_without_scripts(browser, scripts):
+    p = np.full((3, 3), 0.9)
+    p[0, 1], p[1, 2] = 1e-5, 0.03
+    c = connectivity.build(1 - p, neurons=list("abc"), method="test", p_value=p)
+    figures = plots.fdr_slider(c, fdr=0.01).html + plots.fdr_slider(c, np.eye(3, k=1), fdr=0.2).html
+    context = browser.new_context(java_script_enabled=scripts, reduced_motion="reduce")
+    page = context.new_page()
+    page.set_content(f"<!doctype html><html lang=en><body>{figures}</body></html>")
+    first, second = page.locator(".ck-fdr").all()
+    shown = "g[data-of=estimate][visibility=visible]"
+    assert [first.locator(shown).count(), second.locator(shown).count()] == [1, 2]
+    assert page.locator("input:visible").count() == 2 * scripts
+    if scripts:
+        assert first.locator("g").last.evaluate("edge => getComputedStyle(edge).transitionDuration") == "0s"
+        first.locator("input").press("End")
+        assert [first.locator(shown).count(), second.locator(shown).count()] == [2, 2]
+        second.locator("input").press("Home")
+        assert [first.locator(shown).count(), second.locator(shown).count()] == [2, 1]
+        assert "1 of 2 true edges found" in second.locator("output").inner_text()
+    context.close()

@@ -252,8 +252,10 @@ def test_own_history_fits_into_short_trials():
 
 
 def test_stored_accuracy_is_what_the_book_claims():
-    """All 80 networks of the paper: ranking and signs in every cell; p-values on networks without edges."""
+    """All 80 networks of the paper: ranking and signs in every cell; p-values with and without edges."""
     table = rerun.stored("accuracy.csv")
+    for grid, units in rerun.stored("accuracy.json")["units"].items():
+        assert (table.grid == grid).sum() == units["done"] > 0
     table = table[table.method == "SingleIndexGranger"]
     paper = table[table.grid == "accuracy"]
     cells = paper.groupby(["n_neurons", "connection_probability"])
@@ -261,11 +263,22 @@ def test_stored_accuracy_is_what_the_book_claims():
     auroc = cells.auroc.mean()
     assert (auroc.drop((40, 0.8)) >= 0.998).all() and auroc[40, 0.8] >= 0.99
     assert (cells.sign_accuracy.mean() >= 0.98).all() and (auroc > cells.auroc_published.mean()).all()
-    none = table[(table.grid == "calibration") & (table.n_edges == 0)]
-    assert len(none) == 100 and none.network.is_unique
+    ranked = paper[paper.n_non_edges > 0]  # the published protocol counts the diagonal as non-edges below all others
+    n, none = ranked.n_neurons, ranked.n_non_edges
+    np.testing.assert_allclose(ranked.auroc_published_protocol, (ranked.auroc * none + n) / (none + n), atol=2e-6)
+    without = table[(table.grid == "calibration") & (table.n_edges == 0)]
+    assert without.network.is_unique
+    connected = table[(table.n_edges > 0) & (table.n_non_edges > 0)]
     for level in (0.05, 0.01):
-        interval = stats.ttest_1samp(none[f"rejected_{level:g}"], 0).confidence_interval(0.999)
-        assert interval.low <= level <= interval.high
+        for part in (without, connected):
+            interval = stats.ttest_1samp(part[f"rejected_{level:g}"], 0).confidence_interval(0.999)
+            assert interval.low <= level <= interval.high
+    for name in ("rejected", "false_discoveries", "power"):  # more is let through the higher the level or rate
+        columns = {float(c.split("_")[-1]): c for c in table if c.startswith(f"{name}_") and c[-1].isdigit()}
+        columns |= {0.05: name} if name != "rejected" else {}
+        steps = connected[[columns[value] for value in sorted(columns)]].diff(axis=1).iloc[:, 1:]
+        assert len(columns) == (12 if name == "rejected" else 6)
+        assert (steps.mean() >= 0).all() and (name == "false_discoveries" or (steps >= 0).all(axis=None))
 
 
 # ---- bad input
