@@ -14,6 +14,7 @@ HUBER = 1.345  # standard deviations: 95 % efficient for Gaussian residuals (Hub
 MAD_TO_DEVIATION = 1.4826
 CORE_SHARE = 0.05
 LEAST_SQUARES = 30.0
+WHITE_LAGS = 10  # of the autocorrelation that residuals are tested for
 
 
 @dataclass(frozen=True)
@@ -136,17 +137,17 @@ def wald_of_groups(x: Array, y: Array, n_nuisance: int, group_size: int, delta: 
     leverage = np.minimum(core * np.einsum("ij,ji->i", x, projected), 0.5)
     influence = (projected[n_nuisance:] * (psi / (1 - leverage))).reshape(-1, group_size, n_rows)
     residual_df = n_rows - int((~dead).sum())
-    weight = projected[n_nuisance:] ** 2  # what each row adds to a variance; Satterthwaite's degrees of freedom
-    with np.errstate(invalid="ignore"):  # columns of zeros
-        effective = weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)
-    effective = np.nan_to_num(effective, nan=n_rows).reshape(-1, group_size).min(axis=1)
-    bandwidth = 1 if white(psi) else max(1, int(n_rows**0.5))
+    weight = projected[n_nuisance:] ** 2  # what each row adds to a variance
+    bandwidth = 1 if white(psi) else bartlett_bandwidth(psi)
     if bandwidth > 1:
-        influence = moving_sums(influence, bandwidth)
+        influence, weight = moving_sums(influence, bandwidth), moving_sums(weight, bandwidth)
     covariance = influence @ influence.transpose(0, 2, 1) / bandwidth
+    with np.errstate(invalid="ignore"):  # columns of zeros
+        effective = weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)  # Satterthwaite's, of overlapping windows
+    effective = np.nan_to_num(effective, nan=n_rows).reshape(-1, group_size).min(axis=1)
     alive = ~dead[n_nuisance:].reshape(-1, group_size)
     covariance += np.eye(group_size) * ~alive[:, None]
-    freedom = 1 if bandwidth == 1 else 1.5 / bandwidth  # that a Bartlett window leaves
+    freedom = 1 if bandwidth == 1 else 1 / bandwidth  # independent windows
     return GroupTests(
         coefficients=coefficients[n_nuisance:].reshape(-1, group_size),
         covariance=covariance,
@@ -166,7 +167,18 @@ def moving_sums(values: Array, width: int) -> Array:
     return total[..., width:] - total[..., :-width]
 
 
-def white(residuals: Array, n_lags: int = 10, level: float = 0.01) -> bool:
+def bartlett_bandwidth(residuals: Array) -> int:
+    """Window for residuals that are not white: Andrews' (1991, equation 6.4) for their first autocorrelation.
+
+    At least as many lags as were tested, at most a tenth of the rows.
+    """
+    r = residuals - residuals.mean()
+    n, rho = len(r), min(abs(r[1:] @ r[:-1]) / (r @ r), 0.97)
+    width = 1.1447 * (4 * rho**2 / ((1 - rho) ** 2 * (1 + rho) ** 2) * n) ** (1 / 3)
+    return int(np.clip(width, min(WHITE_LAGS, n // 10), n // 10)) or 1
+
+
+def white(residuals: Array, n_lags: int = WHITE_LAGS, level: float = 0.01) -> bool:
     """Whether residuals pass the test of Ljung & Box (1978) for autocorrelation up to `n_lags`."""
     r = residuals - residuals.mean()
     n, total = len(r), r @ r

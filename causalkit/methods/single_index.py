@@ -128,7 +128,7 @@ class SingleIndexGranger(Method):
         lagged=True,
         p_values=True,
     )
-    algorithm_version = 2
+    algorithm_version = 3
 
     def __init__(
         self, *, n_own="auto", max_lag=5, n_folds=2, n_rounds=5, n_steps=600, learning_rate=1e-2, n_windows=1,

@@ -23,7 +23,7 @@ from .networks import Network, digest, recordings
 from .stores import Legs
 
 _WITHOUT_EFFECT = ("device", "checkpoint")  # hyperparameters that say where to compute, not what
-_DIAGNOSTICS = ("r2", "test_r2", "ensemble_test_r2", "order")
+_DIAGNOSTICS = ("r2", "test_r2", "ensemble_test_r2", "order", "n_lags", "bandwidth")
 _TRAINING = ("train_loss", "validation_loss", "best_epoch")
 _TOO_LARGE = ("seed_lag_score",)
 
