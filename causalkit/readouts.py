@@ -320,7 +320,7 @@ def rollout(layers: Sequence[AttentionLayer]) -> dict[str, torch.Tensor]:
     for layer in layers:
         weights = layer.weights.mean(2)  # (S, B, Q, K)
         if "history" not in flow:
-            flow["history"] = torch.eye(weights.shape[-1], device=weights.device).expand(*weights.shape[:2], -1, -1)
+            flow["history"] = torch.eye(weights.shape[-1]).to(weights).expand(*weights.shape[:2], -1, -1)
         heard = weights @ flow[layer.keys]
         held = flow.get(layer.queries, torch.zeros_like(heard))
         flow[layer.queries] = (held + heard) / 2 if layer.residual else heard

@@ -19,6 +19,7 @@ head's relevance to the attention's weights, and so to what keys and queries saw
 """
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["RelevanceRules"]
@@ -52,14 +53,19 @@ class RelevanceRules(TorchFunctionMode):
         if name == "layer_norm":
             return _layer_norm(*args, **kwargs)
         if name == "scaled_dot_product_attention":
-            query, key, *rest = args
-            return func(query.detach(), key.detach(), *rest, **kwargs)
+            return _attention(*args, **kwargs)
         result = func(*args, **kwargs)
         return _detached(result) if name in _CONSTANT else result
 
 
 def _detached(result):
     return tuple(part.detach() for part in result) if isinstance(result, tuple) else result.detach()
+
+
+def _attention(query, key, value, attn_mask=None, **kwargs):
+    """The fused kernel, whose weights no softmax shows: all that they come from is a constant."""
+    mask = None if attn_mask is None else attn_mask.detach()
+    return scaled_dot_product_attention(query.detach(), key.detach(), value, attn_mask=mask, **kwargs)
 
 
 def _identity(func, x, *args, **kwargs):

@@ -270,7 +270,7 @@ class CompactNetwork(EnsembleModule):
 
     def _layers(self, attention, value):
         """For the readouts: a target starts as its own neuron's token, then attends to the others'."""
-        own = torch.eye(attention.shape[-1], device=attention.device)
+        own = torch.eye(attention.shape[-1]).to(attention)
         yield AttentionLayer("target", "history", own.expand(*attention.shape[:2], 1, -1, -1), residual=False)
         value = value.unflatten(-1, (self.n_heads, -1)).transpose(2, 3)  # (S, B, heads, N, D)
         yield AttentionLayer("target", "history", attention, value, self.out.weight)
