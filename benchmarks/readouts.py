@@ -168,7 +168,7 @@ def main() -> None:
             with io.atomic(path) as temporary:
                 table.to_csv(temporary, index=False)
             shown = table[["readout", "auroc", "auroc_single", "seconds"]].round(3).to_string(index=False)
-            print(f"{run.name}, trained in {table["seconds_training"][0]:.0f} s\n{shown}", flush=True)
+            print(f"{run.name}, trained in {table['seconds_training'][0]:.0f} s\n{shown}", flush=True)
         if path.exists():
             tables.append(pd.read_csv(path))
     if not tables:

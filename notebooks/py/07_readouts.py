@@ -1,0 +1,245 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One network, read in seven ways
+#
+# **The question: the same trained network, read in seven ways: does the reading matter?**
+#
+# A forecaster is trained once. Its attention is one thing that can be read in it, and the one that {cite:t}`lu2023attention` publish.
+# But attention says where a target looks, not what it makes of what it sees there. One can also ask how a forecast *changes* with
+# its inputs, what it is *made of*, or how much worse it gets *without* a neuron's past. Nothing is trained again for that.
+#
+# | readout | score of source $j$ for target $i$ |
+# |---|---|
+# | attention | how much of its attention target $i$ pays to $j$ |
+# | norm weighted | attention times the length of what is attended to {cite:p}`kobayashi2020attention` |
+# | rollout | attention followed through all layers, half of each being what was there before {cite:p}`abnar2020quantifying` |
+# | gradient energy | mean of $(\partial \mu_i(t) / \partial x_j(t-l))^2$, added up over lags $l$ |
+# | gradient × input | mean of $\lvert \partial \mu_i(t) / \partial x_j(t-l) \cdot x_j(t-l) \rvert$, added up over lags |
+# | relevance | the forecast, divided among the values it was made of {cite:p}`bach2015pixelwise,ali2022xai` |
+# | ablation | rise of $i$'s squared error if $j$'s histories are exchanged between moments |
+#
+# All are read on the last fifth of the recording, which no training saw, and in units of each neuron's standard deviation.
+
+# %% tags=["parameters"]
+n_neurons: int = 10  # number of neurons; one in five inhibits
+connection_probability: float = 0.4  # chance that one drives another
+n_steps: int = 5000  # steps of 1 ms
+n_seeds: int = 3  # models in the ensemble
+max_epochs: int = 5  # passes over the training data
+random_state: int = 0  # seed of the network; models are seeded from it too
+
+# %% tags=["hide-input"]
+import importlib.util
+import os
+
+if importlib.util.find_spec("causalkit") is None:
+    # Colab is handed this one file: fetch the rest.
+    os.system("git clone -q --depth 1 https://github.com/causalkit/causalkit")
+    os.system("pip install -q ./causalkit")
+    os.chdir("causalkit/notebooks")
+
+from causalkit import rerun
+
+parameters = rerun.check_parameters(
+    "07_readouts",
+    n_neurons=int,
+    connection_probability=float,
+    n_steps=int,
+    n_seeds=int,
+    max_epochs=int,
+    random_state=int,
+)
+rerun.profile_banner(seeds=n_seeds)
+
+# %% [markdown]
+# ## Train once, read seven times
+#
+# **This run**: a small ensemble, trained for a few epochs. One call reads it in every way.
+
+# %%
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+from causalkit import Causalformer, plots, readouts, simulate
+
+recording = simulate.izhikevich(
+    n_neurons,
+    connection_probability,
+    n_steps,
+    random_state=random_state,
+)
+truth = recording.connectivity
+model = Causalformer(
+    n_seeds=n_seeds, max_epochs=max_epochs, random_state=random_state
+).fit(recording)
+results = readouts.read_all(model, recording)
+print(", ".join(results))
+
+# %% [markdown]
+# Seconds to read it beside seconds to train it, and the AUROC off the diagonal: of the ensemble, and on average of a member alone.
+
+# %%
+rows = readouts.table(results, truth)
+training = model.connectivity_.attrs["seconds"]
+rerun.remark(rows.round(3))
+rerun.remark(f"Trained in {training:.0f} s.")
+
+# %% mystnb={"image": {"alt": "Eight matrices, target neurons against source neurons: the true wiring and the seven readouts. The readouts show the same bright entries, at the true connections, with different contrast.", "width": "100%"}, "figure": {"caption": "This run: the true wiring, and seven readouts of the same ensemble. Each has its own scale.", "name": "fig-seven-readouts"}}
+with plt.rc_context(plots.style.STYLE):
+    axes = plots.style.panels(4, 2, width=6.4, height=13).ravel()
+plots.score_matrices({"truth": (truth != 0).astype(float)}, axes=axes[:1])
+titles = {name.replace("_", " "): c for name, c in results.items()}
+plots.score_matrices(titles, axes=axes[1:])
+plt.show()
+
+# %% [markdown]
+# They agree on much, and differ in contrast. Two things are worth a closer look.
+#
+# - **Rollout ranks as attention.** In this network an encoder sees one neuron at a time, and targets attend to sources in one layer:
+#   nothing is there to be followed but that attention. In deeper networks rollout is something of its own.
+# - **Attention cannot tell lags, gradients can.** The network makes one token of a neuron's whole history, so attention names the neuron
+#   only. A derivative is taken by each value of that history.
+
+# %% mystnb={"image": {"alt": "Mean score against lag for gradient energy and relevance: of true edges it peaks at lag 1, of other pairs it is low.", "width": "90%"}, "figure": {"caption": "This run: mean score of true edges and of other pairs at each lag. In the simulator a spike acts on the next step.", "name": "fig-readout-lags"}}
+with_lags = ("gradient_energy", "relevance")
+plots.lag_profiles(
+    {name.replace("_", " "): results[name] for name in with_lags}, truth
+)
+plt.show()
+
+# %% [markdown]
+# ## Over the grid
+#
+# **Stored**: ensembles of ten, `preset="fast"`, on networks that were simulated for this comparison alone.
+
+# %%
+stored = rerun.stored("readouts.csv")
+grid = stored[stored.part == "grid"]
+cells = grid.groupby("n_neurons")
+networks = cells["network"].nunique().to_dict()
+print("networks of each size:", networks)
+
+# %% mystnb={"image": {"alt": "AUROC of seven readouts in a panel for each network size. For each readout the ensemble's AUROC and that of single members.", "width": "100%"}, "figure": {"caption": "Stored: AUROC off the diagonal of each readout. Faint: one network. Large: mean over networks, of the ensemble of ten and of its members alone. Dotted: the published readout, attention of the ensemble.", "name": "fig-readouts-grid"}}
+plots.readout_scores(grid)
+plt.show()
+
+# %% [markdown]
+# ## One network read well, or ten?
+#
+# An ensemble of ten costs ten trainings. Here each readout of **one** member is compared with the attention of all **ten**, on the same
+# network: the mean difference in AUROC, and its standard error over networks.
+
+# %%
+order = list(readouts.READOUTS)
+wide = grid.pivot(index=["n_neurons", "network"], columns="readout")
+ensemble = wide["auroc"]["attention"]
+single = wide["auroc_single"][order].sub(ensemble, axis=0)
+by_size = single.groupby("n_neurons")
+pd.concat(
+    {
+        **{f"N = {n}": part.mean() for n, part in by_size},
+        "all": single.mean(),
+        "SE, all": single.sem(),
+    },
+    axis=1,
+).round(3)
+
+# %% [markdown]
+# ## What a reading costs
+#
+# Seconds of one thread for an ensemble of ten (**stored**). Gradients take one backward pass a target, ablation one forward pass a source;
+# attention takes one pass for all.
+
+# %%
+seconds = grid.pivot_table(
+    index="readout", columns="n_neurons", values="seconds", sort=False
+)
+seconds.loc["(training)"] = cells["seconds_training"].mean()
+seconds.round(1).rename(columns="N = {}".format)
+
+# %% [markdown]
+# ## Over epochs
+#
+# When does a readout find the wiring? **Stored**: one network of ten neurons, trained anew for each number of epochs, so that each
+# has its learning rate fall to zero.
+
+# %% mystnb={"image": {"alt": "AUROC against the number of epochs, a line for each readout, in two panels: single members and ensembles.", "width": "100%"}, "figure": {"caption": "Stored: AUROC against the epochs of training, of one network of ten neurons. Left: mean of the members alone. Right: the ensemble of ten.", "name": "fig-readouts-epochs"}}
+name = stored[stored.part == "epochs"].network.iloc[0]
+same = stored[
+    (stored.network == name) & stored.part.isin(["epochs", "grid", "untrained"])
+].sort_values("max_epochs")
+epochs = list(same.max_epochs.unique())
+with plt.rc_context(plots.style.STYLE):
+    axes = plots.style.panels(1, 2, width=7.6, height=3.8, sharey=True)[0]
+    panels = {"auroc_single": "one member", "auroc": "ensemble of ten"}
+    for ax, (column, title) in zip(axes, panels.items(), strict=True):
+        curves = same.assign(at=same.max_epochs.map(epochs.index))
+        shown = curves[curves.readout != "rollout"]
+        sns.lineplot(
+            shown, x="at", y=column, hue="readout", style="readout",
+            markers=True, palette=plots.style.PALETTE[:6], ax=ax,
+            legend=column == "auroc",
+        )  # fmt: skip
+        ax.axhline(0.5, color=plots.style.GRAY, linestyle=":")
+        ax.set(title=title, xlabel="epochs", ylabel="AUROC")
+        ax.set_xticks(range(len(epochs)), epochs)
+    axes[1].legend(title="", fontsize=9, loc="lower right")
+plt.show()
+
+# %% [markdown]
+# ## Controls
+#
+# A readout that finds edges where there is nothing to find reads the method, not the network. **Stored**: the four networks of ten
+# neurons, untrained, and trained on a recording in which each neuron's time steps are permuted.
+
+# %%
+kinds = {"grid": "trained", "untrained": "untrained", "shuffled": "shuffled"}
+control = stored[stored.part == "untrained"].network.unique()
+rows = stored[stored.network.isin(control) & stored.part.isin(kinds)]
+rows = rows.assign(part=rows.part.map(kinds))
+means = rows.pivot_table(
+    index="readout", columns="part", values="auroc", sort=False
+)
+errors = rows.groupby(["readout", "part"])["auroc"].sem().unstack()
+columns = list(kinds.values())
+controls = pd.concat(
+    {"AUROC": means[columns], "SE": errors.loc[means.index, columns]}, axis=1
+)
+controls.round(2)
+
+# %% [markdown]
+# ## The paper's own network
+#
+# **Stored**: one network of the paper (20 neurons), the paper's transformer (`preset="paper"`), one seed. Its tokens are single time
+# steps, so attention depends on the moment and knows lags. One network and one seed: a look, not a ranking.
+
+# %%
+paper = stored[stored.part == "reference"].set_index("readout")
+print(paper.network.iloc[0] if len(paper) else "not in this table")
+paper[["auroc", "seconds"]].round(3)
+
+# %% [markdown]
+# ## What we learned
+#
+# - TODO
+#
+# ## What to vary
+#
+# 1. Set `max_epochs = 1`. Which readout still finds the wiring?
+# 2. Set `max_epochs = 0`. What does an untrained network show?
+# 3. Set `n_neurons = 20`, `n_seeds = 1`, `max_epochs = 10`, and compare the table with a run of `n_seeds = 10`.
+#
+# ```{dropdown} Answers
+# TODO
+# ```
+
+# %%
+rerun.finish()
