@@ -42,6 +42,20 @@ def test_readout_scores_draw_networks_means_and_the_baseline():
         plots.readout_scores(pd.DataFrame(rows).drop(columns="auroc"))
 
 
+def test_readout_maps_rank_pairs_and_frame_the_edges():
+    truth, score = np.zeros((3, 3)), np.array([[9.0, 1, 2], [6, 9, 3], [4, 5, 9]])
+    truth[1, 0], truth[2, 1], truth[0, 0] = 5, -5, 5  # the diagonal is no pair
+    results = {name: connectivity.build(score, neurons=list("abc"), method="m") for name in ("one", "two")}
+    axes = plots.readout_maps(results, truth, columns=2)
+    for ax in axes:
+        shown = ax.images[0].get_array()
+        np.testing.assert_allclose(shown[~np.eye(3, dtype=bool)], [0, 0.2, 1, 0.4, 0.6, 0.8])
+        assert np.ma.getmaskarray(shown).diagonal().all()
+        frames = [(patch.get_y() + 0.44, patch.get_x() + 0.44) for patch in ax.patches]  # target, source
+        np.testing.assert_allclose(frames, [(1, 0), (2, 1)])
+    assert axes[1].get_title() == "two\nAUROC 1.00"
+
+
 def test_lag_profiles_part_edges_from_other_pairs():
     truth = np.zeros((3, 3))
     truth[1, 0] = -5

@@ -7,13 +7,13 @@ targets, columns are sources.
 """
 
 from .graphs import connectivity_pair, network_graph, score_matrices
-from .readouts import lag_profiles, readout_scores
+from .readouts import lag_profiles, readout_maps, readout_scores
 from .recordings import forecast_traces, raster, voltage_traces
 from .scores import auroc_violins, r2_histogram, roc, training_curves
 from .sweeps import cost_curves, paired_effects, setting_curves
 
 __all__ = [
     "auroc_violins", "connectivity_pair", "cost_curves", "forecast_traces", "lag_profiles", "network_graph",
-    "paired_effects", "r2_histogram", "raster", "readout_scores", "roc", "score_matrices", "setting_curves",
-    "training_curves", "voltage_traces",
+    "paired_effects", "r2_histogram", "raster", "readout_maps", "readout_scores", "roc", "score_matrices",
+    "setting_curves", "training_curves", "voltage_traces",
 ]  # fmt: skip

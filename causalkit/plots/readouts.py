@@ -2,9 +2,62 @@
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from scipy.stats import rankdata
 
-from .style import BLACK, BLUE, GRAY, ORANGE, PALETTE, panels, styled
+from .. import metrics
+from .graphs import _with_gray
+from .style import BLACK, BLUE, GRAY, ORANGE, PALETTE, RED, neuron_ticks, panels, styled
 from .sweeps import _check
+
+
+@styled
+def readout_maps(connectivities, truth, axes=None, *, columns=3):
+    """How each readout ranks all pairs of neurons, with the true edges framed, and its AUROC.
+
+    Ranks, not scores: readouts differ in unit and contrast, and their AUROC depends on the order of pairs alone.
+
+    Parameters
+    ----------
+    connectivities : mapping of str to (xarray.Dataset, xarray.DataArray or array_like)
+        Title and scores, (n_neurons, n_neurons): row target, column source.
+    truth : DataArray or array_like
+        Wiring, same shape; nonzero = an edge.
+    axes : array_like of matplotlib.axes.Axes, optional
+        One for each connectivity.
+    columns : int
+        Panels in a row.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes
+        One for each connectivity.
+    """
+    n_rows = -(-len(connectivities) // columns)
+    if axes is None:
+        axes = panels(n_rows, columns, width=2.2 * columns, height=2.5 * n_rows + 0.7).ravel()
+        for ax in axes[len(connectivities) :]:
+            ax.remove()
+    axes = np.ravel(axes)[: len(connectivities)]
+    edge = np.asarray(truth) != 0
+    off = ~np.eye(len(edge), dtype=bool)
+    for ax, (title, result) in zip(axes, connectivities.items(), strict=True):
+        score = np.asarray(result["score"].transpose("target", "source") if hasattr(result, "data_vars") else result)
+        rank = np.full(score.shape, np.nan)
+        rank[off] = (rankdata(score[off]) - 1) / (off.sum() - 1)
+        image = ax.imshow(np.ma.masked_invalid(rank), cmap=_with_gray("viridis"), vmin=0, vmax=1)
+        for target, source in np.argwhere(edge & off):
+            corner = source - 0.44, target - 0.44
+            ax.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, edgecolor=RED, lw=1.6))
+        ax.set_title(f"{title}\nAUROC {metrics.auroc(truth, score):.2f}", fontsize=11)
+        neuron_ticks(ax.xaxis, range(len(edge)), most=5)
+        neuron_ticks(ax.yaxis, range(len(edge)), most=5)
+        ax.tick_params(length=0, labelsize=9)
+    axes[0].set_ylabel("target")
+    axes[-1].set_xlabel("source")
+    bar = axes[0].figure.colorbar(image, ax=list(axes), location="bottom", fraction=0.03, aspect=30, ticks=[0, 0.5, 1])
+    bar.set_label("rank of the pair (1: highest score); framed: true edges")
+    return axes
 
 
 @styled
@@ -36,9 +89,9 @@ def readout_scores(table, axes=None, *, baseline="attention"):
     if baseline not in readouts:
         raise ValueError(f"baseline={baseline!r} has no rows in the table, which holds {readouts}: name one of them")
     if axes is None:
-        axes = panels(1, len(sizes), width=2.2 + 1.9 * len(sizes), height=1.3 + 0.42 * len(readouts), sharey=True)
+        axes = panels(1, len(sizes), width=1.8 + 1.9 * len(sizes), height=1.3 + 0.42 * len(readouts), sharey=True)
     axes = np.ravel(axes)
-    low = min(0.5, table[["auroc", "auroc_single"]].min().min() - 0.02)
+    low = table[["auroc", "auroc_single"]].min().min() - 0.02
     for ax, size in zip(axes, sizes, strict=True):
         part = table[table["n_neurons"] == size]
         ax.axvline(part.loc[part["readout"] == baseline, "auroc"].mean(), color=BLACK, ls=":", lw=1.3, zorder=0)

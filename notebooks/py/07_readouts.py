@@ -92,16 +92,13 @@ training = model.connectivity_.attrs["seconds"]
 rerun.remark(rows.round(3))
 rerun.remark(f"Trained in {training:.0f} s.")
 
-# %% mystnb={"image": {"alt": "Eight matrices, target neurons against source neurons: the true wiring and the seven readouts. The readouts show the same bright entries, at the true connections, with different contrast.", "width": "100%"}, "figure": {"caption": "This run: the true wiring, and seven readouts of the same ensemble. Each has its own scale.", "name": "fig-seven-readouts"}}
-with plt.rc_context(plots.style.STYLE):
-    axes = plots.style.panels(4, 2, width=6.4, height=13).ravel()
-plots.score_matrices({"truth": (truth != 0).astype(float)}, axes=axes[:1])
+# %% mystnb={"image": {"alt": "Seven matrices, target neurons against source neurons, of ranks. In each nearly all framed entries, the true connections, are among the brightest.", "width": "100%"}, "figure": {"caption": "This run: how seven readouts of the same ensemble rank the pairs of neurons. Frames mark the true edges.", "name": "fig-seven-readouts"}}
 titles = {name.replace("_", " "): c for name, c in results.items()}
-plots.score_matrices(titles, axes=axes[1:])
+plots.readout_maps(titles, truth)
 plt.show()
 
 # %% [markdown]
-# They agree on much, and differ in contrast. Two things are worth a closer look.
+# They agree on much. Two things are worth a closer look.
 #
 # - **Rollout ranks as attention.** In this network an encoder sees one neuron at a time, and targets attend to sources in one layer:
 #   nothing is there to be followed but that attention. In deeper networks rollout is something of its own.
@@ -109,10 +106,8 @@ plt.show()
 #   only. A derivative is taken by each value of that history.
 
 # %% mystnb={"image": {"alt": "Mean score against lag for gradient energy and relevance: of true edges it peaks at lag 1, of other pairs it is low.", "width": "90%"}, "figure": {"caption": "This run: mean score of true edges and of other pairs at each lag. In the simulator a spike acts on the next step.", "name": "fig-readout-lags"}}
-with_lags = ("gradient_energy", "relevance")
-plots.lag_profiles(
-    {name.replace("_", " "): results[name] for name in with_lags}, truth
-)
+with_lags = ("gradient energy", "relevance")
+plots.lag_profiles({name: titles[name] for name in with_lags}, truth)
 plt.show()
 
 # %% [markdown]
