@@ -107,7 +107,7 @@ def read(model, recording, readout: str = "attention", *, n_windows: int | None 
         "rollout"
             Attention through all layers, half of each layer's output being what the stream already held (Abnar &
             Zuidema 2020, arXiv 2005.00928). Where targets attend to sources in one layer and the encoder keeps neurons
-            apart, its ranking off the diagonal is that of attention; its lags may differ.
+            apart, each member ranks pairs off the diagonal as its attention does; its lags may differ.
         "gradient_energy"
             Mean over windows of the squared derivative of a forecast by a value of a source's past,
             ``E[(d mu_i / d x_j(t - l))²]``.

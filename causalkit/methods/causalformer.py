@@ -338,11 +338,15 @@ class Causalformer(StoredNetwork, Method):
         return result.isel(lag=0, drop=True) if isinstance(self.network_, CompactNetwork) else result
 
     def probe(self, recording) -> readouts.Probe:
-        """What `causalkit.readouts.read` needs to know of this ensemble.
+        """Return what `causalkit.readouts.read` needs to know of this ensemble.
 
         Parameters
         ----------
         recording : recording with the same neurons
+
+        Returns
+        -------
+        causalkit.readouts.Probe
         """
         data, network, models = self._data(as_recording(recording)), self.network_, self.network_.n_models
         test, by_step = data.test, not isinstance(network, CompactNetwork)

@@ -101,7 +101,7 @@ plt.show()
 # They agree on much. Two things are worth a closer look.
 #
 # - **Rollout ranks as attention.** In this network an encoder sees one neuron at a time, and targets attend to sources in one layer:
-#   nothing is there to be followed but that attention. In deeper networks rollout is something of its own.
+#   there is nothing to follow but that attention. In deeper networks rollout is something of its own.
 # - **Attention cannot tell lags, gradients can.** The network makes one token of a neuron's whole history, so attention names the neuron
 #   only. A derivative is taken by each value of that history.
 
@@ -230,10 +230,12 @@ paper[["auroc", "seconds"]].round(3)
 #
 # 1. Set `max_epochs = 1`. Which readout still finds the wiring?
 # 2. Set `max_epochs = 0`. What does an untrained network show?
-# 3. Set `n_neurons = 20`, `n_seeds = 1`, `max_epochs = 10`, and compare the table with a run of `n_seeds = 10`.
+# 3. Set `n_seeds = 1`. Which readout loses most without the ensemble?
 #
 # ```{dropdown} Answers
-# TODO
+# 1. Ablation, with an AUROC of .96, and .92 of a member alone. All others reach .72 to .81.
+# 2. Luck: .36 to .66 on the ninety pairs of this network.
+# 3. Those of attention lose .03 to .05, gradients .02, ablation nothing: it is at 1.00 either way.
 # ```
 
 # %%
