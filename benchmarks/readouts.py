@@ -140,7 +140,8 @@ def provenance(table: pd.DataFrame, name: str, planned: list[Run]) -> dict:
         "`auroc_single` the mean of the members' own; test windows only, all of them",
         "runs": {part: {"done": int(n), "planned": sum(r.part == part for r in planned)} for part, n in done.items()},
         "networks": "simulated with seeds from 2000 on; part 'reference': one network of the paper, only looked up",
-        "seconds": "processor time of one thread, on a machine that did other work; seconds_training of all members",
+        "seconds": "processor time of one thread, on a machine that did other work; seconds_training of all members "
+        "(part 'reference': in proportion from 20 of its 33 epochs)",
         "versions": {key: sorted(table[key].astype(str).unique()) for key in ("causalkit", "torch", "date")},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
     }
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "readouts", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "readouts.csv")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--networks", type=int, default=2, help="networks a cell (default: %(default)s)")
+    parser.add_argument("--networks", type=int, default=1, help="networks a cell (default: %(default)s)")
     parser.add_argument("--control-size", type=int, default=CONTROL_SIZE, help="of controls (default: %(default)s)")
     parser.add_argument("--epochs", type=int, nargs="*", default=EPOCHS)
     parser.add_argument("--n-seeds", type=int, default=10)
