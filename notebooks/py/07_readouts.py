@@ -33,7 +33,7 @@ connection_probability: float = 0.4  # chance that one drives another
 n_steps: int = 5000  # steps of 1 ms
 n_seeds: int = 3  # models in the ensemble
 max_epochs: int = 5  # passes over the training data
-random_state: int = 0  # seed of the network; models are seeded from it too
+random_state: int = 0  # seed of the network and the models
 
 # %% tags=["hide-input"]
 import importlib.util
@@ -168,12 +168,14 @@ seconds.round(1).rename(columns="N = {}".format)
 
 # %% mystnb={"image": {"alt": "AUROC against the number of epochs, a line for each readout, in two panels: single members and ensembles.", "width": "100%"}, "figure": {"caption": "Stored: AUROC against the epochs of training, of one network of ten neurons. Left: mean of the members alone. Right: the ensemble of ten. Rollout, which ranks as attention, is left out.", "name": "fig-readouts-epochs"}}
 name = stored[stored.part == "epochs"].network.iloc[0]
-same = stored[
-    (stored.network == name) & stored.part.isin(["epochs", "grid", "untrained"])
-].sort_values("max_epochs", kind="stable")
+same = stored[stored.network == name]
+same = same[same.part.isin(["epochs", "grid", "untrained"])]
+same = same.sort_values("max_epochs", kind="stable")
 epochs = list(same.max_epochs.unique())
 with plt.rc_context(plots.style.STYLE):
-    axes = plots.style.panels(1, 2, width=7.6, height=3.8, sharey=True)[0]
+    axes = plots.style.panels(
+        1, 2, width=7.6, height=3.8, sharey=True
+    )[0]  # fmt: skip
     panels = {"auroc_single": "one member", "auroc": "ensemble of ten"}
     for ax, (column, title) in zip(axes, panels.items(), strict=True):
         at = same.max_epochs.map(epochs.index)
@@ -199,7 +201,11 @@ plt.show()
 # same weights, so those of the untrained are hardly four independent draws: their standard error is too small.
 
 # %%
-kinds = {"grid": "trained", "untrained": "untrained", "shuffled": "shuffled"}
+kinds = {
+    "grid": "trained",
+    "untrained": "untrained",
+    "shuffled": "shuffled",
+}
 control = stored[stored.part == "untrained"].network.unique()
 rows = stored[stored.network.isin(control) & stored.part.isin(kinds)]
 rows = rows.assign(part=rows.part.map(kinds))
@@ -207,11 +213,10 @@ means = rows.pivot_table(
     index="readout", columns="part", values="auroc", sort=False
 )
 errors = rows.groupby(["readout", "part"])["auroc"].sem().unstack()
-columns = list(kinds.values())
-controls = pd.concat(
-    {"AUROC": means[columns], "SE": errors.loc[means.index, columns]}, axis=1
-)
-controls.round(2)
+order = list(kinds.values())
+errors = errors.loc[means.index]
+both = {"AUROC": means[order], "SE": errors[order]}
+pd.concat(both, axis=1).round(2)
 
 # %% [markdown]
 # ## The paper's own network
