@@ -7,11 +7,13 @@ model whatever the size of the ensemble it sits in.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 __all__ = [
+    "AttentionLayer",
     "BatchNorm",
     "Dropout",
     "Embedding",
@@ -22,6 +24,7 @@ __all__ = [
     "Time2Vec",
     "cross_attention",
     "generators",
+    "inside_groups",
     "keep_models",
     "local_attention",
     "normalization",
@@ -218,6 +221,54 @@ class Dropout(nn.Module):
         bits = bits.view(torch.int16)[:, :per_model].view_as(x)
         keep = bits >= round(self.p * 2**16) - 2**15
         return x * keep.to(x.dtype).mul_(1 / (1 - self.p))
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """What one attention layer of a network did, for the readouts of attention (`causalkit.readouts`).
+
+    A network has two streams of tokens: "history" (the sources' past, neuron-major, the oldest step first) and "target"
+    (one query a neuron to forecast). A decoder-only network's own tokens are its history.
+
+    Attributes
+    ----------
+    queries, keys : {"history", "target"}
+        The stream that attends, and the one that it attends to.
+    weights : (S, B, heads, Q, K)
+        Attention; what is missing to 1 went to none of the keys.
+    values : (S, B, heads, K, D), optional
+        What is attended to. Given for the layers in which targets attend to every neuron: those are read.
+    out : (S, heads·D, C), optional
+        Weight of the projection of what was heard back into the stream.
+    residual : bool
+        Whether the stream is added to what it hears. False for a stream that starts as a copy of its keys.
+    """
+
+    queries: str
+    keys: str
+    weights: torch.Tensor
+    values: torch.Tensor | None = None
+    out: torch.Tensor | None = None
+    residual: bool = True
+
+
+def inside_groups(attention, n_windows: int):
+    """Attention inside the groups of a window, mean of the heads, as one matrix over all tokens of the window.
+
+    Parameters
+    ----------
+    attention : (S, B·groups, heads, q, k)
+    n_windows : int
+        B.
+
+    Returns
+    -------
+    (S, B, 1, groups·q, groups·k), zero between groups
+    """
+    blocks = attention.mean(2).unflatten(1, (n_windows, -1))  # (S, B, groups, q, k)
+    groups = blocks.shape[2]
+    whole = torch.diag_embed(blocks.movedim(2, -1), dim1=2, dim2=4)  # (S, B, groups, q, groups, k)
+    return whole.reshape(*blocks.shape[:2], 1, groups * blocks.shape[3], groups * blocks.shape[4])
 
 
 def _heads(x, n_groups: int, n_heads: int):

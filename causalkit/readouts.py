@@ -1,13 +1,411 @@
-"""A trained model in, connectivity out: attention, aggregated exactly as Lu et al. (2023) publish it.
+"""A trained model in, connectivity out: one forecaster, read in seven ways, without training again.
+
+`read` takes a fitted model, a recording and the name of a readout; `READOUTS` lists them. What they say differs:
+
+- *attention* and what is made of it say where a target looks, whatever it makes of what it sees there;
+- *gradients* say how far a forecast would move if one value of a source's past moved a little;
+- *relevance* divides a forecast among the values that it was made of;
+- *ablation* says how much worse forecasts become without a source's past.
+
+A model takes part if it has a method ``probe(recording)`` that returns a `Probe`: its forecasts as a function of
+history that can be differentiated, and its attention layers if it has any. Nothing here knows more of a model.
 
 Every function takes and returns arrays with the dimensions it names, target before source; lag 1 is the newest
-step of the history.
+step of the history. Activity is in the model's own unit, standard deviations of each neuron.
 """
 
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
 import numpy as np
+import pandas as pd
+import torch
 import xarray as xr
 
-__all__ = ["aggregate_attention", "by_lag", "normalize_rows"]
+from causalkit import connectivity, metrics
+from causalkit.nn import AttentionLayer
+from causalkit.progress import progress_bar
+from causalkit.relevance import RelevanceRules
+
+__all__ = [
+    "READOUTS", "Probe", "aggregate_attention", "attention_norms", "by_lag", "normalize_rows", "read", "read_all",
+    "rollout", "table",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted ensemble on a recording's test windows: all that a readout needs to know of a model.
+
+    Windows are numbered from 0 to `n_windows` - 1; the functions take a tensor of such numbers, (B,). Shapes: S models,
+    B windows, N neurons, L history steps.
+
+    Attributes
+    ----------
+    neurons : sequence of str
+        Names, (N,).
+    seeds : sequence of int
+        One a member, (S,).
+    n_windows : int
+        Test windows of the recording.
+    windows_at_once : int
+        How many a readout may hold at once, gradients included.
+    history : callable
+        ``history(windows)`` returns the activity that forecasts are made from, (B, N, L), the oldest step first.
+    targets : callable
+        ``targets(windows)`` returns the values to forecast, (B, N).
+    forecast : callable
+        ``forecast(history, windows)`` takes histories (S, B, N, L), which need not be those of the windows, and returns
+        forecasts (S, B, N) that can be differentiated with respect to them. Windows must not act on each other.
+    attention : callable, optional
+        ``attention(windows)`` returns a list of `causalkit.nn.AttentionLayer` in the order of the forward pass. None
+        for a model without attention.
+    attention_has_lags : bool
+        Whether a token is a (neuron, time step): its attention then tells lags apart.
+    scale_rows : bool
+        See `aggregate_attention`.
+    method : str
+        The model's name.
+    parameters : dict
+        Its hyperparameters.
+    device : torch.device
+    """
+
+    neurons: Sequence[str]
+    seeds: Sequence[int]
+    n_windows: int
+    windows_at_once: int
+    history: Callable[[torch.Tensor], torch.Tensor]
+    targets: Callable[[torch.Tensor], torch.Tensor]
+    forecast: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    attention: Callable[[torch.Tensor], list[AttentionLayer]] | None = None
+    attention_has_lags: bool = False
+    scale_rows: bool = True
+    method: str = "model"
+    parameters: dict = field(default_factory=dict)
+    device: torch.device = torch.device("cpu")
+
+
+def read(model, recording, readout: str = "attention", *, n_windows: int | None = None, random_state: int = 0):
+    """Read the connectivity out of a fitted model. Nothing is trained, and the model is not changed.
+
+    Parameters
+    ----------
+    model : Causalformer, or any fitted model with a method ``probe(recording)``
+    recording : recording with the neurons that the model was fitted on
+        Read on its test windows, the last 20 %: if it is the recording of the fit, the model did not learn from them.
+    readout : str
+        One of `READOUTS`:
+
+        "attention"
+            Attention of targets to sources, as published (Lu et al. 2023): the model's own ``connectivity_``.
+        "norm_weighted"
+            Attention times the norm of what is attended to (Kobayashi et al. 2020, arXiv 2004.10102): each head's value
+            after the head's part of the output projection, added up over heads.
+        "rollout"
+            Attention through all layers, half of each layer's output being what the stream already held (Abnar &
+            Zuidema 2020, arXiv 2005.00928). Where targets attend to sources in one layer and the encoder keeps neurons
+            apart, each member ranks pairs off the diagonal as its attention does; its lags may differ.
+        "gradient_energy"
+            Mean over windows of the squared derivative of a forecast by a value of a source's past,
+            ``E[(d mu_i / d x_j(t - l))²]``.
+        "gradient_x_input"
+            Mean over windows of ``|derivative · value|``, where 0 is a neuron's mean activity. The magnitude is taken
+            before averaging: an input that helps in one window and hinders in another would cancel.
+        "relevance"
+            Layer-wise relevance propagation by the rules of `causalkit.relevance`, mean over windows of the magnitude.
+        "ablation"
+            Rise of the squared error when a source's histories are exchanged between windows at random, the same
+            exchange for every source. Below zero is chance: `seed_score` shows it, `score` is then 0.
+
+        All but "ablation" add up over lags, and all average the members of the ensemble.
+    n_windows : int, optional
+        Use so many test windows only, evenly spaced.
+    random_state : int
+        Of the exchange in "ablation"; the others have no chance in them.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``score (target, source)``, ``self_score (target)``, ``seed_score (seed, target, source)``; ``lag_score (target,
+        source, lag)`` and ``seed_lag_score`` of gradients and relevance, and of attention where tokens are time steps.
+        Attributes `readout`, `windows` and `seconds`.
+
+    Raises
+    ------
+    ValueError
+        An unknown readout, one that the model does not have, a recording with other neurons.
+    TypeError
+        A model that does not offer ``probe(recording)``.
+    sklearn.exceptions.NotFittedError
+        A model that is not fitted.
+    """
+    if readout not in READOUTS:
+        close = difflib.get_close_matches(str(readout), READOUTS, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"readout={readout!r} is unknown: choose one of {', '.join(READOUTS)}{hint}")
+    if not hasattr(model, "probe"):
+        raise TypeError(
+            f"{type(model).__name__} cannot be read: a readout needs a model that forecasts windows of activity and "
+            "offers probe(recording), such as Causalformer; see causalkit.readouts.Probe"
+        )
+    start = perf_counter()
+    probe = model.probe(recording)
+    windows = _windows(probe, n_windows)
+    values = READOUTS[readout](probe, windows, random_state)
+    if readout in _OF_ATTENTION:
+        scores = aggregate_attention(values, probe.neurons, scale_rows=probe.scale_rows)
+        values = scores["seed_lag_score" if probe.attention_has_lags else "seed_score"].values
+    return _connectivity(probe, readout, values).assign_attrs(windows=len(windows), seconds=perf_counter() - start)
+
+
+def read_all(model, recording, names: Sequence[str] | None = None, **options) -> dict[str, xr.Dataset]:
+    """Read a fitted model in several ways, in all by default.
+
+    Parameters
+    ----------
+    model, recording
+        See `read`.
+    names : sequence of str, optional
+        Of `READOUTS`.
+    **options
+        Of `read`.
+
+    Returns
+    -------
+    dict of str to xarray.Dataset
+        Name and connectivity.
+    """
+    return {name: read(model, recording, name, **options) for name in (READOUTS if names is None else names)}
+
+
+def table(results: Mapping[str, xr.Dataset], truth) -> pd.DataFrame:
+    """How right each readout is, and what it cost.
+
+    Parameters
+    ----------
+    results : mapping of str to xarray.Dataset
+        Name and connectivity, as `read_all` returns them.
+    truth : array, DataArray or recording with a known `connectivity`, (n_neurons, n_neurons)
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a readout: `auroc` of the ensemble and `auroc_single`, mean over its members, both off the diagonal; and
+        `seconds`.
+    """
+    rows = {
+        name: {
+            "auroc": metrics.auroc(truth, result["score"]),
+            "auroc_single": np.mean([metrics.auroc(truth, member) for member in result["seed_score"]]),
+            "seconds": result.attrs["seconds"],
+        }
+        for name, result in results.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("readout")
+
+
+def _windows(probe, n_windows):
+    """Which of the test windows are read."""
+    if probe.n_windows == 0:
+        raise ValueError(
+            "the recording has no test windows (the last 20 % of its windows): there is nothing to average over; give "
+            "a longer recording"
+        )
+    if n_windows is None:
+        return torch.arange(probe.n_windows, device=probe.device)
+    if isinstance(n_windows, bool) or n_windows != int(n_windows) or not 1 <= n_windows <= probe.n_windows:
+        raise ValueError(
+            f"n_windows={n_windows!r}: the recording has {probe.n_windows} test windows; give a whole number from 1 to "
+            f"{probe.n_windows}, or None for all"
+        )
+    return torch.linspace(0, probe.n_windows - 1, int(n_windows), device=probe.device).round().long()
+
+
+def _connectivity(probe, readout, values):
+    """A connectivity from each member's (seed, target, source), with lags or without."""
+    dims = ("seed", "target", "source", "lag")[: values.ndim]
+    coords = {"seed": list(probe.seeds), "target": list(probe.neurons), "source": list(probe.neurons)}
+    if values.ndim == 4:
+        coords["lag"] = 1 + np.arange(values.shape[-1])
+    whole = xr.DataArray(values, dims=dims, coords=coords)
+    seed_score = whole.sum("lag") if "lag" in dims else whole
+    lags = {"lag_score": whole.mean("seed").values, "seed_lag_score": whole} if "lag" in dims else {}
+    return connectivity.build(
+        np.maximum(seed_score.mean("seed").values, 0), neurons=probe.neurons, method=probe.method,
+        parameters=probe.parameters, seed_score=seed_score, readout=readout, **lags,
+    )  # fmt: skip
+
+
+def _batches(probe, windows, readout, passes=1):
+    """Batches of `windows`, with a progress bar that counts `passes` over them; its second value ticks it."""
+    with progress_bar(len(windows) * passes, f"readout {readout}", unit="window") as bar:
+        for batch in windows.split(probe.windows_at_once):
+            yield batch, lambda batch=batch: bar.update(len(batch))
+
+
+# ---- attention
+
+
+def _mean_over_windows(probe, windows, readout, of_layers):
+    """Mean of what `of_layers` makes of each window's layers: (S, N, N, lags)."""
+    if probe.attention is None:
+        raise ValueError(
+            f"{probe.method} has no attention, so it has no readout {readout!r}: choose one of "
+            f"{', '.join(name for name in READOUTS if name not in _OF_ATTENTION)}"
+        )
+    total = 0.0
+    with torch.no_grad():
+        for batch, tick in _batches(probe, windows, readout):
+            total = total + of_layers(probe.attention(batch)).sum(1).cpu().double()
+            tick()
+    return by_lag((total / len(windows)).numpy(), len(probe.neurons))
+
+
+def _attention(probe, windows, random_state):
+    def added_heads(layers):
+        return sum(layer.weights.sum(2) for layer in layers if layer.values is not None)
+
+    return _mean_over_windows(probe, windows, "attention", added_heads)
+
+
+def _norm_weighted(probe, windows, random_state):
+    def weighted(layers):
+        read = [layer for layer in layers if layer.values is not None]
+        return sum((layer.weights * attention_norms(layer)[..., None, :]).sum(2) for layer in read)
+
+    return _mean_over_windows(probe, windows, "norm_weighted", weighted)
+
+
+def attention_norms(layer: AttentionLayer) -> torch.Tensor:
+    """Norm of what each key would add to a target that attends to nothing else (Kobayashi et al. 2020, section 3).
+
+    Returns
+    -------
+    (S, B, heads, K)
+        ``|v W|`` of each key's value `v` and its head's rows `W` of the output projection.
+    """
+    heads = layer.values.shape[2]
+    out = layer.out.unflatten(1, (heads, -1))  # (S, heads, D, C)
+    gram = out @ out.transpose(-2, -1)  # (S, heads, D, D): C channels need not be formed for every key
+    squared = ((layer.values @ gram[:, None]) * layer.values).sum(-1)
+    return squared.clamp_min(0).sqrt()
+
+
+def _rollout(probe, windows, random_state):
+    return _mean_over_windows(probe, windows, "rollout", lambda layers: rollout(layers)["target"])
+
+
+def rollout(layers: Sequence[AttentionLayer]) -> dict[str, torch.Tensor]:
+    """Follow attention through the layers (Abnar & Zuidema 2020, section 3).
+
+    Each layer is taken to leave half of its stream as it was, and to fill the other half with what it attends to, mean
+    over heads. Feed-forward layers keep tokens apart and change nothing.
+
+    Parameters
+    ----------
+    layers : sequence of AttentionLayer
+        In the order of the forward pass.
+
+    Returns
+    -------
+    dict of str to tensor
+        "history" and "target": the share of each token of the input's history in each token of the stream, (S, B,
+        tokens, history tokens). A target's rows add up to 1, less what was its query itself, which saw no activity, and
+        what attention gave to nobody.
+    """
+    flow: dict[str, torch.Tensor] = {}
+    for layer in layers:
+        weights = layer.weights.mean(2)  # (S, B, Q, K)
+        if "history" not in flow:
+            flow["history"] = torch.eye(weights.shape[-1]).to(weights).expand(*weights.shape[:2], -1, -1)
+        heard = weights @ flow[layer.keys]
+        held = flow.get(layer.queries, torch.zeros_like(heard))
+        flow[layer.queries] = (held + heard) / 2 if layer.residual else heard
+    return flow
+
+
+# ---- gradients
+
+
+def _mean_over_derivatives(probe, windows, readout, of_derivative):
+    """Mean over windows of a function of (derivative, history), both (S, B, N, L): (S, N, N, L), lag 1 first."""
+    n_models, n_neurons = len(probe.seeds), len(probe.neurons)
+    rules = RelevanceRules if readout == "relevance" else torch.enable_grad
+    total = None
+    for batch, tick in _batches(probe, windows, readout, passes=n_neurons):
+        history = probe.history(batch).expand(n_models, -1, -1, -1).clone().requires_grad_()
+        with rules(), torch.enable_grad():
+            forecast = probe.forecast(history, batch)  # (S, B, N)
+        if total is None:
+            total = torch.zeros(n_models, n_neurons, n_neurons, history.shape[-1], dtype=torch.float64)
+        for target in range(n_neurons):
+            # members and windows do not act on each other: the derivative of their sum holds each one's own
+            derivative = _derivative(forecast[..., target].sum(), history, keep=target < n_neurons - 1)
+            total[:, target] += of_derivative(derivative, history.detach()).sum(1).cpu()
+            tick()
+    return (total / len(windows)).numpy()[..., ::-1].copy()
+
+
+def _derivative(value, history, keep):
+    if not value.requires_grad:  # a forecast that no history enters
+        return torch.zeros_like(history)
+    return torch.autograd.grad(value, history, retain_graph=keep, allow_unused=True, materialize_grads=True)[0]
+
+
+def _gradient_energy(probe, windows, random_state):
+    return _mean_over_derivatives(probe, windows, "gradient_energy", lambda gradient, _: gradient.square())
+
+
+def _times_input(derivative, history):
+    return (derivative * history).abs()
+
+
+def _gradient_x_input(probe, windows, random_state):
+    return _mean_over_derivatives(probe, windows, "gradient_x_input", _times_input)
+
+
+def _relevance(probe, windows, random_state):
+    return _mean_over_derivatives(probe, windows, "relevance", _times_input)
+
+
+# ---- ablation
+
+
+def _ablation(probe, windows, random_state):
+    """Rise of each target's squared error with each source's histories exchanged between windows: (S, N, N)."""
+    n_models, n_neurons = len(probe.seeds), len(probe.neurons)
+    exchange = np.random.default_rng(random_state).permutation(len(windows))
+    others = windows[torch.as_tensor(exchange, device=windows.device)].split(probe.windows_at_once)
+    rise = np.zeros((n_models, n_neurons, n_neurons))
+    with torch.no_grad():
+        for (batch, tick), other in zip(_batches(probe, windows, "ablation", n_neurons + 1), others, strict=True):
+            history, foreign, truth = probe.history(batch), probe.history(other), probe.targets(batch)
+
+            def errors(history, batch=batch, truth=truth, tick=tick):
+                forecast = probe.forecast(history.expand(n_models, -1, -1, -1), batch)
+                tick()
+                return (forecast - truth).double().square().sum(1).cpu().numpy()  # (S, N)
+
+            whole = errors(history)
+            for source in range(n_neurons):
+                without = history.clone()
+                without[:, source] = foreign[:, source]
+                rise[:, :, source] += errors(without) - whole
+    return rise / len(windows)
+
+
+READOUTS = {
+    "attention": _attention, "norm_weighted": _norm_weighted, "rollout": _rollout,
+    "gradient_energy": _gradient_energy, "gradient_x_input": _gradient_x_input, "relevance": _relevance,
+    "ablation": _ablation,
+}  # fmt: skip
+_OF_ATTENTION = ("attention", "norm_weighted", "rollout")
+
+
+# ---- arrays
 
 
 def by_lag(attention: np.ndarray, n_neurons: int) -> np.ndarray:
@@ -38,8 +436,9 @@ def by_lag(attention: np.ndarray, n_neurons: int) -> np.ndarray:
 
 
 def normalize_rows(attention: np.ndarray, axes) -> np.ndarray:
-    """Divide by the sum over `axes`, so that each target's attention adds up to one."""
-    return attention / attention.sum(axis=axes, keepdims=True)
+    """Divide by the sum over `axes`, so that each target's attention adds up to one; zeros stay zeros."""
+    total = attention.sum(axis=axes, keepdims=True)
+    return attention / np.where(total == 0, 1, total)
 
 
 def aggregate_attention(attention: np.ndarray, neurons, *, scale_rows: bool = True) -> xr.Dataset:

@@ -337,6 +337,40 @@ class Causalformer(StoredNetwork, Method):
         )  # fmt: skip
         return result.isel(lag=0, drop=True) if isinstance(self.network_, CompactNetwork) else result
 
+    def probe(self, recording) -> readouts.Probe:
+        """Return what `causalkit.readouts.read` needs to know of this ensemble.
+
+        Parameters
+        ----------
+        recording : recording with the same neurons
+
+        Returns
+        -------
+        causalkit.readouts.Probe
+        """
+        data, network, models = self._data(as_recording(recording)), self.network_, self.network_.n_models
+        test, by_step = data.test, not isinstance(network, CompactNetwork)
+
+        def forward(history, windows, **options):
+            windows = test[windows].expand(models, -1)
+            future = data.targets(windows)[..., None] if self.leaks_future_ else None
+            return network(history, *data.inputs(windows)[1:], future, **options)
+
+        def attention(windows):
+            layers = []
+            forward(data.inputs(test[windows].expand(models, -1))[0], windows, layers=layers)
+            return layers
+
+        return readouts.Probe(
+            neurons=self.connectivity_["target"].values, seeds=self.connectivity_["seed"].values, n_windows=len(test),
+            windows_at_once=max(1, _evaluation_batch(network) // 4), device=self.device_,
+            history=lambda windows: data.inputs(test[windows][None])[0][0],
+            targets=lambda windows: data.targets(test[windows]),
+            forecast=lambda history, windows: forward(history, windows, need_attention=False)[0],
+            attention=attention, attention_has_lags=by_step, scale_rows=by_step,
+            method=self.name, parameters=self.get_params() | self._hyperparameters(len(self.connectivity_["target"])),
+        )  # fmt: skip
+
     def _restore(self, values):
         self.context_, self.leaks_future_ = values["context"], self.leak_future
 

@@ -25,12 +25,14 @@ from torch.nn.functional import gelu, pad
 from causalkit.methods.causalformer_attention import heads, linear_attention, prior, softmax_attention
 from causalkit.methods.causalformer_network import FeedForward
 from causalkit.nn import (
+    AttentionLayer,
     Dropout,
     Embedding,
     EnsembleModule,
     Linear,
     PeriodicEmbedding,
-    local_attention,
+    cross_attention,
+    inside_groups,
     normalization,
 )
 
@@ -69,9 +71,12 @@ class NeuronMixing(nn.Module):
         self.query_key_value = Linear(n_models, width, 3 * inner)
         self.out = Linear(n_models, inner, width)
 
-    def forward(self, x, n_windows):
+    def forward(self, x, n_windows, layers=None):
         query, key, value = self.query_key_value(self.norm(x)).chunk(3, dim=-1)
-        return self.out(local_attention(query, key, value, n_windows, self.n_heads))
+        heard, attention = cross_attention(query, key, value, n_windows, self.n_heads)
+        if layers is not None:
+            layers.append(AttentionLayer("history", "history", inside_groups(attention, n_windows)))
+        return self.out(heard)
 
 
 def standardize(history):
@@ -174,18 +179,20 @@ class CompactNetwork(EnsembleModule):
         self.identity = Linear(n_models, embedding_dim, inner) if identity_in_values else None
         self.removed = RemovedStatistics(n_models, context) if stationarize and not static else None
 
-    def encode(self, history, time_s):
+    def encode(self, history, time_s, layers=None):
         """Tokens of the histories after the encoder: (S, B, N, 1, C)."""
         models, windows, neurons, _ = history.shape
         if self.stationarize:
             history, _, _ = standardize(history)
         tokens = self.history(history, time_s[..., -1:])
         if self.mixing is not None:
-            tokens = tokens + self.mixing(tokens + self.neuron.weight.repeat(1, windows, 1), windows)
+            tokens = tokens + self.mixing(tokens + self.neuron.weight.repeat(1, windows, 1), windows, layers)
         tokens = tokens + self.encoder(self.norm_history(tokens))
         return tokens.view(models, windows, neurons, 1, -1)
 
-    def forward(self, history, history_time_s, target_time_s, target_input=None, need_attention=True):
+    def forward(
+        self, history, history_time_s, target_time_s, target_input=None, need_attention=True, layers=None
+    ):
         """Forecast the step after each window.
 
         Parameters
@@ -197,6 +204,8 @@ class CompactNetwork(EnsembleModule):
             The true values, for a network made with `leak_future`.
         need_attention : bool
             False is faster, and returns None for it.
+        layers : list, optional
+            Gets an `AttentionLayer` from every attention layer; needs the attention.
 
         Returns
         -------
@@ -205,17 +214,19 @@ class CompactNetwork(EnsembleModule):
             Cross-attention of each target to each source neuron; what is missing to 1 went to nobody.
         """
         models, windows, neurons, _ = history.shape
-        encoded = self.encode(history, history_time_s).flatten(1, 3)  # (S, B·N, C)
+        encoded = self.encode(history, history_time_s, layers).flatten(1, 3)  # (S, B·N, C)
         mean, sd = standardize(history)[1:] if self.stationarize else (0.0, 1.0)
         identity = self.neuron.weight.repeat(1, windows, 1)  # (S, B·N, C)
         target = identity + self.own(encoded)
         if target_input is not None:
             target = target + self.future(((target_input - mean) / sd).flatten(1, 2))
         if self.decoder_attention == "static":
-            heard, attention = self._attend_statically(encoded, windows)
+            heard, attention, value = self._attend_statically(encoded, windows)
         else:
             statistics = self.removed(history, mean, sd) if self.removed else None
-            heard, attention = self._attend(target, encoded, statistics, windows, need_attention)
+            heard, attention, value = self._attend(target, encoded, statistics, windows, need_attention)
+        if layers is not None:
+            layers += self._layers(attention, value[:, :, :neurons])
         target = target + self.out(heard)
         target = target + self.feedforward(self.norm_feedforward(target))
         forecast = self.readout(target).view(models, windows, neurons, 1)
@@ -224,7 +235,7 @@ class CompactNetwork(EnsembleModule):
         return forecast[..., 0], attention if need_attention else None
 
     def _attend(self, target, encoded, statistics, windows, need_attention):
-        """What each target hears (S, B·N, heads·D), and the attention (S, B, heads, N, N) or None."""
+        """What each target hears (S, B·N, heads·D), the attention (S, B, heads, N, N) or None, and the values."""
         models, neurons = self.neuron.weight.shape[:2]
         key, value = self.key_value(encoded).chunk(2, dim=-1)
         key = key + self.source(self.neuron.weight).repeat(1, windows, 1)
@@ -242,7 +253,7 @@ class CompactNetwork(EnsembleModule):
         heard, attention = attend(q, k, v, offset, self.self_attention, need_attention)
         if attention is not None:
             attention = attention[..., :neurons].unflatten(0, (models, windows))
-        return heard.transpose(1, 2).reshape(models, windows * neurons, -1), attention
+        return heard.transpose(1, 2).reshape(models, windows * neurons, -1), attention, value
 
     def _attend_statically(self, encoded, windows):
         """As `_attend`, with one attention for all windows, of the neurons' embeddings."""
@@ -255,7 +266,14 @@ class CompactNetwork(EnsembleModule):
         v = value.unflatten(-1, (self.n_heads, -1)).permute(0, 3, 2, 1, 4).flatten(3)  # (S, heads, keys, B·D)
         heard, attention = softmax_attention(q, k, v, offset, self.self_attention, need_attention=True)
         heard = heard.unflatten(-1, (windows, -1)).permute(0, 3, 2, 1, 4).reshape(models, windows * neurons, -1)
-        return heard, attention[:, None, ..., :neurons].expand(-1, windows, -1, -1, -1)
+        return heard, attention[:, None, ..., :neurons].expand(-1, windows, -1, -1, -1), value
+
+    def _layers(self, attention, value):
+        """For the readouts: a target starts as its own neuron's token, then attends to the others'."""
+        own = torch.eye(attention.shape[-1]).to(attention)
+        yield AttentionLayer("target", "history", own.expand(*attention.shape[:2], 1, -1, -1), residual=False)
+        value = value.unflatten(-1, (self.n_heads, -1)).transpose(2, 3)  # (S, B, heads, N, D)
+        yield AttentionLayer("target", "history", attention, value, self.out.weight)
 
     def _values(self, value, windows):
         """Values of the sources, and of nobody, who says nothing: (S, B, keys, heads·D)."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from causalkit.nn import (
+    AttentionLayer,
     BatchNorm,
     Dropout,
     Embedding,
@@ -16,7 +17,7 @@ from causalkit.nn import (
     Linear,
     Time2Vec,
     cross_attention,
-    local_attention,
+    inside_groups,
 )
 
 
@@ -71,10 +72,13 @@ class Encoder(nn.Module):
         self.norm_feedforward = BatchNorm(n_models, width)
         self.feedforward = FeedForward(n_models, width, hidden, dropout)
 
-    def forward(self, x, n_windows, n_neurons):
+    def forward(self, x, n_windows, n_neurons, layers=None):
         query, key, value = self.query_key_value(self.norm_attention(x)).chunk(3, dim=-1)
         n_groups = n_windows if self.mixes_neurons else n_windows * n_neurons
-        x = x + self.out(local_attention(query, key, value, n_groups, self.n_heads))
+        heard, attention = cross_attention(query, key, value, n_groups, self.n_heads)
+        if layers is not None:
+            layers.append(AttentionLayer("history", "history", inside_groups(attention, n_windows)))
+        x = x + self.out(heard)
         return x + self.feedforward(self.norm_feedforward(x))
 
 
@@ -95,13 +99,17 @@ class Decoder(nn.Module):
         self.norm_feedforward = BatchNorm(n_models, width)
         self.feedforward = FeedForward(n_models, width, hidden, dropout)
 
-    def forward(self, x, history, n_windows, n_neurons):
+    def forward(self, x, history, n_windows, n_neurons, layers=None):
         local_key, local_value, global_key, global_value = self.history(history).chunk(4, dim=-1)
         query = self.local_query(self.norm_local(x))
-        local = local_attention(query, local_key, local_value, n_windows * n_neurons, self.n_heads)
+        local, own = cross_attention(query, local_key, local_value, n_windows * n_neurons, self.n_heads)
         x = x + self.local_out(local)
         query = self.global_query(self.norm_global(x))
         output, attention = cross_attention(query, global_key, global_value, n_windows, self.n_heads)
+        if layers is not None:
+            values = global_value.unflatten(1, (n_windows, -1)).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)
+            layers.append(AttentionLayer("target", "history", inside_groups(own, n_windows)))
+            layers.append(AttentionLayer("target", "history", attention, values, self.global_out.weight))
         x = x + self.global_out(output)
         return x + self.feedforward(self.norm_feedforward(x)), attention  # attention (S, B, heads, N, N·L)
 
@@ -134,13 +142,15 @@ class CausalformerNetwork(EnsembleModule):
         self.readout = Linear(n_models, embedding_dim, 1)
         self.numbers_per_window = n_heads * n_neurons**2 * context  # of the attention, its largest tensor
 
-    def encode(self, history, time_s):
+    def encode(self, history, time_s, layers=None):
         """Tokens of the history after the encoder: (S, B, N, L, C)."""
         models, windows, neurons, length = history.shape
         tokens = self.embedding(history, time_s)
-        return self.encoder(tokens, windows, neurons).view(models, windows, neurons, length, -1)
+        return self.encoder(tokens, windows, neurons, layers).view(models, windows, neurons, length, -1)
 
-    def forward(self, history, history_time_s, target_time_s, target_input=None, need_attention=True):
+    def forward(
+        self, history, history_time_s, target_time_s, target_input=None, need_attention=True, layers=None
+    ):
         """Forecast the step after each window.
 
         Parameters
@@ -152,6 +162,8 @@ class CausalformerNetwork(EnsembleModule):
             the future into the forecast.
         need_attention : bool
             Without effect: the attention is computed anyway.
+        layers : list, optional
+            Gets an `AttentionLayer` from every attention layer.
 
         Returns
         -------
@@ -160,9 +172,9 @@ class CausalformerNetwork(EnsembleModule):
             Global cross-attention of each target neuron to each (source neuron, history step).
         """
         models, windows, neurons, _ = history.shape
-        encoded = self.encode(history, history_time_s).flatten(1, 3)  # (S, B·N·L, C)
+        encoded = self.encode(history, history_time_s, layers).flatten(1, 3)  # (S, B·N·L, C)
         if target_input is None:
             target_input = torch.zeros_like(history[..., :1])
         queries = self.embedding(target_input, target_time_s)  # (S, B·N, C)
-        decoded, attention = self.decoder(queries, encoded, windows, neurons)
+        decoded, attention = self.decoder(queries, encoded, windows, neurons, layers)
         return self.readout(decoded).view(models, windows, neurons), attention

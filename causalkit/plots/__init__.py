@@ -10,12 +10,14 @@ from .calibration import discovery_curves, reliability
 from .fdr_slider import FDRSlider, fdr_slider
 from .graphs import connectivity_pair, network_graph, score_matrices
 from .lengths import length_curves
+from .readouts import lag_profiles, readout_maps, readout_scores
 from .recordings import forecast_traces, raster, voltage_traces
 from .scores import auroc_violins, r2_histogram, roc, training_curves
 from .sweeps import cost_curves, paired_effects, setting_curves
 
 __all__ = [
     "FDRSlider", "auroc_violins", "connectivity_pair", "cost_curves", "discovery_curves", "fdr_slider",
-    "forecast_traces", "length_curves", "network_graph", "paired_effects", "r2_histogram", "raster", "reliability",
-    "roc", "score_matrices", "setting_curves", "training_curves", "voltage_traces",
+    "forecast_traces", "lag_profiles", "length_curves", "network_graph", "paired_effects", "r2_histogram", "raster",
+    "readout_maps", "readout_scores", "reliability", "roc", "score_matrices", "setting_curves", "training_curves",
+    "voltage_traces",
 ]  # fmt: skip
