@@ -15,6 +15,8 @@ _PUBLIC = {
     "MVGC": "causalkit.methods.mvgc",
     "Causalformer": "causalkit.methods.causalformer",
     "SingleIndexGranger": "causalkit.methods.single_index",
+    "SpikeIndexGranger": "causalkit.methods.spike_index",
+    "SpikeGLM": "causalkit.methods.spike_glm",
     "granger_causality_of_var": "causalkit.methods.statespace",
 }
 _MODULES = (

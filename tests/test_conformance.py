@@ -21,6 +21,8 @@ CHEAP = {
         "context": 3, "learning_rate": 5e-3,
     },
     "single_index": {"n_own": 3, "max_lag": 2, "n_rounds": 2, "n_steps": 100},
+    "spike_index": {"max_lag": 3, "n_folds": 2, "n_steps": 150},
+    "spike_glm": {"max_lag": 3, "n_basis": 2, "history": 5, "n_history_basis": 2},
 }  # fmt: skip
 NAMES = ["first", "second", "third", "alone"]
 CHAIN = {("first", "second"), ("second", "third")}  # (source, target)
@@ -44,6 +46,34 @@ def chain(seed=0, n_times=1500):
     return x
 
 
+def spike_chain(seed=0, n_times=1500):
+    """The same in spikes: one of the first makes one of the second more likely in the next bin, (n_times, 4)."""
+    rng = np.random.default_rng(seed)
+    drawn, x = rng.random((n_times, 4)), np.zeros((n_times, 4))
+    for t in range(n_times):
+        before = x[t - 1] if t else np.zeros(4)
+        x[t] = drawn[t] < 0.1 + 0.6 * np.array([0, before[0], before[1], 0])
+    return x
+
+
+def takes_voltage(name):
+    return "voltage" in METHODS[name].traits.input_kinds
+
+
+def chain_for(name, *args, **kwargs):
+    """The chain in a form that the method is made for."""
+    return chain(*args, **kwargs) if takes_voltage(name) else spike_chain(*args, **kwargs)
+
+
+def given(name, data, **described):
+    """What is handed to the method: an array as it is, or said to hold spikes, its values made to counts."""
+    if isinstance(data, xr.Dataset) or data is None or (takes_voltage(name) and not described):
+        return data
+    if not takes_voltage(name) and isinstance(data, np.ndarray) and data.dtype.kind == "f" and (data < 0).any():
+        data = np.abs(np.round(data))
+    return from_array(data, kind="voltage" if takes_voltage(name) else "spikes", **described)
+
+
 def two_strongest(c):
     table = connectivity.to_frame(c)
     return set(zip(table.source[:2], table.target[:2], strict=True))
@@ -55,8 +85,8 @@ def name(request):
 
 
 @pytest.fixture(scope="module")
-def recording():
-    return from_array(chain(), neurons=NAMES)
+def recording(name):
+    return given(name, chain_for(name), neurons=NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +169,7 @@ def test_another_seed_gives_another_result(name, fitted, recording):
 
 
 def test_fitting_twice_gives_the_same(name, fitted, recording):
-    method = cheap(name).fit(from_array(chain(seed=5, n_times=400)))
+    method = cheap(name).fit(given(name, chain_for(name, seed=5, n_times=400)))
     method.fit(recording)
     np.testing.assert_array_equal(method.connectivity_.score, fitted[0].connectivity_.score)
     assert method.connectivity_.target.values.tolist() == NAMES
@@ -147,13 +177,13 @@ def test_fitting_twice_gives_the_same(name, fitted, recording):
 
 def test_array_and_table_give_what_the_recording_gives(name, fitted):
     score = fitted[0].connectivity_.score
-    table = cheap(name).fit(pd.DataFrame(chain(), columns=NAMES)).connectivity_.score
+    table = cheap(name).fit(given(name, pd.DataFrame(chain_for(name), columns=NAMES))).connectivity_.score
     assert table.identical(score)
 
 
 def test_several_trials_are_accepted(name):
-    x = np.concatenate([chain(seed, 500) for seed in (1, 2, 3)])
-    c = cheap(name).fit(from_array(x, neurons=NAMES, trial=TRIAL)).connectivity_
+    x = np.concatenate([chain_for(name, seed, 500) for seed in (1, 2, 3)])
+    c = cheap(name).fit(given(name, x, neurons=NAMES, trial=TRIAL)).connectivity_
     assert two_strongest(c) == CHAIN
 
 
@@ -161,9 +191,9 @@ def test_trial_borders_are_no_steps(name):
     """Without a seed, the order of trials cannot matter where no history reaches across their borders."""
     if METHODS[name].traits.stochastic:
         pytest.skip(f"{name} has a seed: another order of trials is another training")
-    parts = [chain(seed, 500) for seed in (1, 2, 3)]
+    parts = [chain_for(name, seed, 500) for seed in (1, 2, 3)]
     one, other = (
-        cheap(name).fit(from_array(np.concatenate([parts[i] for i in order]), trial=TRIAL)).connectivity_
+        cheap(name).fit(given(name, np.concatenate([parts[i] for i in order]), trial=TRIAL)).connectivity_
         for order in ([0, 1, 2], [2, 0, 1])
     )
     xr.testing.assert_allclose(one.score, other.score, rtol=1e-6)
@@ -179,9 +209,9 @@ def test_fit_changes_neither_hyperparameters_nor_input(fitted):
 
 
 def test_fit_leaves_an_array_alone(name):
-    x = chain(n_times=400).astype(np.float32)
+    x = chain_for(name, n_times=400).astype(np.float32)
     x.flags.writeable = False
-    assert cheap(name).fit(x).connectivity_.sizes["target"] == 4
+    assert cheap(name).fit(given(name, x)).connectivity_.sizes["target"] == 4
 
 
 def test_hyperparameters_are_keyword_only_and_cloned(name, fitted):
@@ -228,12 +258,12 @@ def spoiled(rows, columns, value):
 )
 def test_bad_input_is_refused_in_plain_words(name, bad, error, message):
     with pytest.raises(error, match=message):
-        cheap(name).fit(bad)
+        cheap(name).fit(given(name, bad))
 
 
 def test_too_few_steps_are_refused_naming_the_method(name):
     with pytest.raises(ValueError, match=rf"4 time steps but .*{METHODS[name].__name__}.* needs at least \d+"):
-        cheap(name).fit(chain(n_times=4))
+        cheap(name).fit(given(name, chain(n_times=4)))
 
 
 def test_kinds_that_the_method_is_not_made_for_are_refused(name):
@@ -246,7 +276,7 @@ def test_kinds_that_the_method_is_not_made_for_are_refused(name):
 
 
 def test_failed_fit_leaves_no_earlier_results(name):
-    method = cheap(name).fit(chain(n_times=400))
+    method = cheap(name).fit(given(name, chain_for(name, n_times=400)))
     with pytest.raises(ValueError, match="NaN"):
-        method.fit(spoiled(0, 0, np.nan))
+        method.fit(given(name, spoiled(0, 0, np.nan)))
     assert not [a for a in vars(method) if a.endswith("_")]

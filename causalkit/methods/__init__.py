@@ -11,6 +11,8 @@ _WHERE = {
     "mvgc": ("causalkit.methods.mvgc", "MVGC"),
     "causalformer": ("causalkit.methods.causalformer", "Causalformer"),
     "single_index": ("causalkit.methods.single_index", "SingleIndexGranger"),
+    "spike_index": ("causalkit.methods.spike_index", "SpikeIndexGranger"),
+    "spike_glm": ("causalkit.methods.spike_glm", "SpikeGLM"),
 }
 
 

@@ -21,7 +21,7 @@ from .. import io, methods, simulate
 from ..validation import short
 from .networks import SURROGATES, Network, is_random, simulated
 
-_ENTRY = ("simulate", "files", "n_steps", "hidden", "surrogate", "surrogate_random_state")
+_ENTRY = ("simulate", "files", "n_steps", "observed", "hidden", "surrogate", "surrogate_random_state")
 _MANAGED = {"checkpoint": "a sweep keeps checkpoints in its store"}
 
 
@@ -50,10 +50,11 @@ def read_grid(grid: str | os.PathLike | Mapping) -> Grid:
     grid : path of a YAML file, or the same as a dict
         ``networks``: a list of entries, each with either ``simulate`` (keywords of `simulate.izhikevich`, or of the
         simulator that ``model`` names) or ``files`` (``pattern``, and keywords of `io.read`); optionally ``n_steps``,
-        ``hidden`` (names of neurons to leave out), ``surrogate`` and ``surrogate_random_state``. ``methods``: a list of
-        entries with ``method``, and optionally ``label`` and ``parameters``. A list of values means each of them, and
-        several lists all combinations; a value that is itself a list is written as a list in a list. A pattern is
-        relative to the YAML file.
+        ``observed`` (``as``: one of `simulate.OBSERVATIONS`, and its keywords), ``hidden`` (names of neurons to leave
+        out), ``surrogate`` and ``surrogate_random_state``. ``methods``: a list of entries with ``method``, and
+        optionally ``label`` and ``parameters``. A list of values means each of them, and several lists all
+        combinations; a value that is itself a list is written as a list in a list. A pattern is relative to the YAML
+        file.
 
     Returns
     -------
@@ -115,6 +116,7 @@ def _networks(entry: Any, where: str, folder: Path) -> list[Network]:
     surrogates = [name or "none" for name in _values(entry.get("surrogate", "none"))]
     for name in surrogates:
         _known(name, SURROGATES, "surrogate", where)
+    observed = [_observation(how, where) for how in _values(entry.get("observed"))]
     hidden = [tuple(map(str, _values(names))) if names is not None else () for names in _values(entry.get("hidden"))]
     seed = entry.get("surrogate_random_state", 0)
     cuts = _values(entry.get("n_steps"))
@@ -123,12 +125,25 @@ def _networks(entry: Any, where: str, folder: Path) -> list[Network]:
             raise ValueError(f"{name} of {where} is {value!r}: give a whole number")
     sources = _simulated(entry["simulate"], where) if "simulate" in entry else _files(entry["files"], where, folder)
     return [
-        Network(**source, n_steps=cut, hidden=names, surrogate=surrogate, surrogate_random_state=seed)
+        Network(**source, n_steps=cut, observed=how, hidden=names, surrogate=surrogate, surrogate_random_state=seed)
         for source in sources
         for cut in cuts
+        for how in observed
         for names in hidden
         for surrogate in surrogates
     ]
+
+
+def _observation(how: Any, where: str) -> dict:
+    """Checked keywords of an observation; none for the recording as it is."""
+    if how is None:
+        return {}
+    name = how.get("as") if isinstance(how, Mapping) else how
+    _known(name, simulate.OBSERVATIONS, "as", f"observed in {where}")
+    allowed = [key for key in inspect.signature(simulate.OBSERVATIONS[name]).parameters if key != "recording"]
+    how = dict(how) if isinstance(how, Mapping) else {"as": how}
+    _check_keys(how, ("as", *allowed), f"observed in {where}")
+    return how
 
 
 def _simulated(arguments: Any, where: str) -> list[dict]:

@@ -41,6 +41,8 @@ class Network:
         Keywords of `io.read`.
     n_steps : int or None
         Use the first so many time steps.
+    observed : dict
+        How the recording is seen: ``as`` names one of `simulate.OBSERVATIONS`, the rest are its keywords.
     hidden : tuple of str
         Neurons that nobody recorded.
     surrogate : {"none", "time_shuffle", "circular_shift"}
@@ -52,6 +54,7 @@ class Network:
     file: str | None = None
     reading: dict = field(default_factory=dict)
     n_steps: int | None = None
+    observed: dict = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     surrogate: str = "none"
     surrogate_random_state: int = 0
@@ -76,6 +79,8 @@ class Network:
         origin = {"file": Path(self.file).name, **self.reading} if self.file else dict(self.simulated)
         if self.n_steps:
             origin["first_steps"] = self.n_steps
+        if self.observed:
+            origin["observed"] = self.observed
         if self.hidden:
             origin["hidden"] = list(self.hidden)
         if self.surrogate != "none":
@@ -84,6 +89,8 @@ class Network:
 
     def __str__(self) -> str:
         cut = f", first {self.n_steps:,} steps" if self.n_steps else ""
+        seen = ", ".join(f"{key} {value}" for key, value in self.observed.items())
+        cut += f", {seen}" if seen else ""
         hidden = f", without {' '.join(self.hidden)}" if self.hidden else ""
         return self.name + cut + hidden + (f", {self.surrogate}" if self.surrogate != "none" else "")
 
@@ -109,6 +116,9 @@ class Network:
                     "shorter recording must not pass for a longer one; lower n_steps, or drop this network"
                 )
             recording = recording.isel(time=slice(self.n_steps))
+        if self.observed:
+            how = dict(self.observed)
+            recording = simulate.OBSERVATIONS[how.pop("as")](recording, **how)
         if self.hidden:
             recording = _without(recording, self.hidden, self.name)
         shuffle = SURROGATES[self.surrogate]

@@ -1,0 +1,88 @@
+"""Tell what is left of the wiring when nobody measures voltage, from the store of the grids beside this file.
+
+    for grid in benchmarks/sparse_observations/*.yaml; do causalkit sweep $grid --store _build/sparse; done
+    python benchmarks/sparse_observations.py
+
+Collects whatever is there. Writes book/results/sparse_observations.csv, one row a network, way of observing and method,
+and its provenance. Prints AUROC off the diagonal, the share of right signs among true edges, and the share of non-edges
+below .05, as means over networks.
+"""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+from accuracy import VERSIONS, row_of
+
+import causalkit.sweep as sweep
+from causalkit import io
+
+ROOT = Path(__file__).resolve().parents[1]
+GRIDS = ROOT / "benchmarks" / "sparse_observations"
+KEPT = (
+    "auroc", "sign_accuracy", "n_edges", "n_non_edges", "rejected_0.05", "rejected_0.01", "power", "false_discoveries",
+)  # fmt: skip
+SETTING = ["grid", "observed", "hidden", "n_neurons", "n_steps", "connection_probability"]
+
+
+def rows_of(path: Path, store: Path) -> tuple[pd.DataFrame, int]:
+    """One row a finished unit of a grid, and how many units it has."""
+    rows, where, units = [], sweep.Store(store), sweep.units(sweep.read_grid(path))
+    for unit in units:
+        found = where.result(unit.key)
+        if found is None:
+            continue
+        with xr.open_dataset(found, engine="h5netcdf") as result:
+            result.load()
+        network = unit.network
+        seen = " ".join(f"{key}={value}" for key, value in network.observed.items() if key != "as")
+        setting = {
+            "grid": path.stem,
+            "observed": f"{network.observed.get('as', 'voltage')} {seen}".strip(),
+            "hidden": len(network.hidden),
+            "n_neurons": unit.n_neurons,
+            "n_steps": network.n_steps or network.simulated.get("n_steps", 5000),  # of 1 ms, before any binning
+            "connection_probability": network.connection_probability,
+            "network": network.name,
+            "method": unit.label,
+            "seconds": float(result.attrs["seconds"]),
+        }
+        found = row_of(result)
+        versions = {name: str(result.attrs[name]) for name in VERSIONS if name in result.attrs}
+        rows.append(setting | {name: found.get(name) for name in KEPT} | {"versions": json.dumps(versions)})
+    return pd.DataFrame(rows), len(units)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=ROOT / "_build" / "sparse", help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "sparse_observations.csv")
+    arguments = parser.parse_args()
+    parts = {path.stem: rows_of(path, arguments.store) for path in sorted(GRIDS.glob("*.yaml"))}
+    table = pd.concat([part for part, _ in parts.values() if len(part)], ignore_index=True)
+    if table.empty:
+        parser.exit(1, f"{arguments.store} holds no results of these grids: run the sweeps first (see --help)\n")
+    sweep.write_table(table, arguments.out)
+    provenance = {
+        "table": arguments.out.name,
+        "written_by": "benchmarks/sparse_observations.py, from the grids in the folder of that name",
+        "what": " ".join(__doc__.split("Writes")[1].split()),
+        "units": {name: {"done": len(part), "planned": planned} for name, (part, planned) in parts.items()},
+        "seconds": "wall time of one thread on a machine that did other work: no timings",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    shown = ["auroc", "sign_accuracy", "rejected_0.05", "power", "false_discoveries", "seconds"]
+    groups = table.groupby([*SETTING, "method"])
+    means = groups[shown].mean().assign(networks=groups.size())
+    with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
+        print(means.round(3), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The generalized linear model of spike trains: own history and coupling filters, one regression a neuron."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from causalkit import connectivity, significance
+from causalkit.methods.base import Method, Traits
+from causalkit.methods.point_process import check_counts, family_of, fit
+from causalkit.recording import window_starts
+
+Array = NDArray[np.float64]
+
+MIN_SPIKES = 10  # of a neuron
+PENALTY = 0.1  # precision of a Gaussian prior on every coefficient: columns have a spread of about 1
+
+
+class SpikeGLM(Method):
+    """Granger causality of spike trains by a generalized linear model (Pillow et al. 2008).
+
+    The rate of a neuron in the next bin depends on its own last spikes and on those of all others, each through a
+    filter over lags made of raised cosines: a Bernoulli model, or a Poisson one where bins hold several spikes. A
+    source is scored by the Wald statistic of its filter.
+
+    Parameters
+    ----------
+    max_lag : int, default 12
+        Bins that coupling filters reach back.
+    n_basis : int, default 3
+        Raised cosines of a coupling filter, spaced by the logarithm of the lag.
+    history : int, default 60
+        Bins that a neuron's own filter reaches back.
+    n_history_basis : int, default 8
+        Raised cosines of it.
+
+    Attributes
+    ----------
+    connectivity_ : xarray.Dataset (target, source)
+        ``score``, the Wald statistic over its degrees of freedom; ``p_value`` by the chi-squared distribution;
+        ``adjusted_p_value``, corrected as Benjamini & Hochberg (1995) do; ``sign`` of the filter's largest value;
+        ``lag_score (target, source, lag)``, the square of the filter over its variance at each lag; ``coupling (target,
+        source, lag)``, the filter itself, in logits or log rates a spike.
+    diagnostics_ : xarray.Dataset
+        ``n_rows`` fitted; the attribute ``family`` of the counts.
+
+    Raises
+    ------
+    ValueError
+        From ``fit``: impossible parameters, activity that is no count, neurons with fewer than ten spikes, too few
+        bins for the number of coefficients.
+
+    References
+    ----------
+    Pillow et al. (2008), Nature 454, 995-999. Truccolo et al. (2005), J. Neurophysiol. 93, 1074-1089.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalkit import SpikeGLM, recording
+    >>> rng = np.random.default_rng(0)
+    >>> spikes = rng.random((2000, 2)) < 0.05
+    >>> spikes[3:, 1] |= spikes[:-3, 0] & (rng.random(1997) < 0.5)  # n0 makes n1 spike three bins later
+    >>> trains = recording.from_array(spikes.astype(float), dt_ms=1, kind="spikes")
+    >>> c = SpikeGLM().fit(trains).connectivity_
+    >>> bool(c.p_value.sel(target="n1", source="n0") < 1e-6), int(c.sign.sel(target="n1", source="n0"))
+    (True, 1)
+    """
+
+    name = "spike_glm"
+    traits = Traits(
+        directed=True,
+        input_kinds=("spikes",),
+        stochastic=False,
+        signed=True,
+        lagged=True,
+        p_values=True,
+    )
+
+    def __init__(self, *, max_lag=12, n_basis=3, history=60, n_history_basis=8):
+        self.max_lag = max_lag
+        self.n_basis = n_basis
+        self.history = history
+        self.n_history_basis = n_history_basis
+
+    def _min_times(self) -> int:
+        for parameter in ("max_lag", "n_basis", "history", "n_history_basis"):
+            value = getattr(self, parameter)
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{parameter} is {value!r}: it is a whole number, 1 or more")
+        for n, reach in (("n_basis", "max_lag"), ("n_history_basis", "history")):
+            if getattr(self, n) > getattr(self, reach):
+                raise ValueError(
+                    f"{n} is {getattr(self, n)} for {reach}={getattr(self, reach)} bins: a filter has no more shapes "
+                    f"than bins; lower {n} or raise {reach}"
+                )
+        return max(self.max_lag, self.history) + 2
+
+    def _what(self) -> str:
+        return f"SpikeGLM with max_lag={self.max_lag} and history={self.history}"
+
+    def _fit(self, recording: xr.Dataset) -> xr.Dataset:
+        counts, neurons = recording.activity.values.astype(float), recording.neuron.values.tolist()
+        check_counts(counts, neurons, MIN_SPIKES, type(self).__name__)
+        context, n = max(self.max_lag, self.history), len(neurons)
+        rows = window_starts(recording, context) + context
+        self._check_length(len(rows), n)
+        family, basis = family_of(counts), raised_cosines(self.max_lag, self.n_basis)
+        coupled = _filtered(counts, rows, basis)
+        own = _filtered(counts, rows, raised_cosines(self.history, self.n_history_basis))
+        score, sign = np.full((n, n), np.nan), np.zeros((n, n))
+        filters, lag_score = np.full((n, n, self.max_lag), np.nan), np.full((n, n, self.max_lag), np.nan)
+        for j in range(n):
+            others = np.delete(np.arange(n), j)
+            x = np.hstack([np.ones((len(rows), 1)), own[:, j], coupled[:, others].reshape(len(rows), -1)])
+            found = fit(x, counts[rows, j], family, np.full(x.shape[1], PENALTY))
+            first = 1 + self.n_history_basis
+            weights = found.coefficients[first:].reshape(n - 1, self.n_basis)
+            blocks = [slice(k, k + self.n_basis) for k in range(first, x.shape[1], self.n_basis)]
+            covariance = np.stack([found.covariance[block, block] for block in blocks])
+            wald = np.einsum("si,si->s", weights, np.linalg.solve(covariance, weights[..., None])[..., 0])
+            filters[j, others] = weights @ basis.T
+            variance = np.einsum("lb,sbc,lc->sl", basis, covariance, basis)
+            lag_score[j, others] = filters[j, others] ** 2 / np.maximum(variance, 1e-300)
+            score[j, others] = wald / self.n_basis
+            sign[j, others] = np.sign(np.take_along_axis(
+                filters[j, others], np.abs(filters[j, others]).argmax(axis=1)[:, None], axis=1
+            )[:, 0])  # fmt: skip
+        self.diagnostics_ = xr.Dataset({"n_rows": len(rows)}, attrs={"family": family.name})
+        p_value = stats.chi2.sf(score * self.n_basis, self.n_basis)
+        lags = np.arange(1, self.max_lag + 1)
+        return connectivity.build(
+            score, neurons=neurons, method=self.name, parameters=self.get_params(), sign=sign, p_value=p_value,
+            lag_score=lag_score, adjusted_p_value=significance.fdr(p_value),
+            coupling=xr.DataArray(
+                filters, dims=("target", "source", "lag"), coords={"target": neurons, "source": neurons, "lag": lags}
+            ),
+        )  # fmt: skip
+
+    def _check_length(self, n_rows: int, n_neurons: int) -> None:
+        columns = 1 + self.n_history_basis + (n_neurons - 1) * self.n_basis
+        if n_rows < 2 * columns:
+            raise ValueError(
+                f"activity has {n_rows} bins with a full history and SpikeGLM fits {columns} numbers to each neuron: "
+                f"it needs at least {2 * columns} bins; record longer, or lower n_basis or history"
+            )
+
+
+def raised_cosines(n_lags: int, n_basis: int) -> Array:
+    """Bumps over the logarithm of the lag that sum to one, (n_lags, n_basis); a single one is flat."""
+    if n_basis == 1:
+        return np.ones((n_lags, 1))
+    position = np.log(np.arange(1, n_lags + 1) + 1.0)
+    centers = np.linspace(position[0], position[-1], n_basis)
+    width = centers[1] - centers[0]
+    phase = np.clip((position[:, None] - centers) / width, -1, 1) * np.pi
+    return 0.5 * (1 + np.cos(phase))
+
+
+def _filtered(counts: Array, rows: NDArray[np.int64], basis: Array) -> Array:
+    """Past counts weighted by each bump, (n_rows, n_neurons, n_basis)."""
+    out = np.zeros((len(rows), counts.shape[1], basis.shape[1]))
+    for lag, weights in enumerate(basis, start=1):
+        out += counts[rows - lag][..., None] * weights
+    return out
