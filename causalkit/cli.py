@@ -231,7 +231,7 @@ def _parser():
     )
     infer.set_defaults(run=_infer)
     infer.add_argument("input", metavar="INPUT", type=Path, help="the recording")
-    infer.add_argument("--method", required=True, help="mvgc, single_index, spike_index, causalformer ...; see: causalkit methods")
+    infer.add_argument("--method", required=True, help="mvgc, single_index, spike_index ...; see: causalkit methods")
     infer.add_argument(
         "--out", metavar="FILE", type=Path, help="result: .nc (all scores) or .csv (edge table)"
     )

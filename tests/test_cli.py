@@ -85,8 +85,15 @@ def test_infer_writes_what_fit_gives(network, tmp_path, capsys, suffix):
 
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_every_method_runs_from_the_command_line(network, tmp_path, name):
-    quick = {"causalformer": ["--param", "max_epochs=1", "--param", "n_seeds=1"]}.get(name, [])
-    assert run("infer", network, "--method", name, "--stop", 120, "--out", tmp_path / "r.nc", *quick) == 0
+    options = {"causalformer": ["--param", "max_epochs=1", "--param", "n_seeds=1"]}.get(name, [])
+    if "voltage" in methods.METHODS[name].traits.input_kinds:
+        options += ["--stop", 120]
+    else:
+        counts = np.random.default_rng(0).poisson(0.1, (700, 3))
+        network = tmp_path / "counts.csv"
+        pd.DataFrame(counts, columns=["a", "b", "c"]).to_csv(network, index=False)
+        options += ["--kind", "spikes"]
+    assert run("infer", network, "--method", name, "--out", tmp_path / "r.nc", *options) == 0
     assert connectivity.from_netcdf(tmp_path / "r.nc").attrs["method"] == name
 
 
