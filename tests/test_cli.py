@@ -92,7 +92,7 @@ def test_every_method_runs_from_the_command_line(network, tmp_path, name):
         counts = np.random.default_rng(0).poisson(0.1, (700, 3))
         network = tmp_path / "counts.csv"
         pd.DataFrame(counts, columns=["a", "b", "c"]).to_csv(network, index=False)
-        options += ["--kind", "spikes"]
+        options += ["--kind", "spikes", "--dt-ms", 1]
     assert run("infer", network, "--method", name, "--out", tmp_path / "r.nc", *options) == 0
     assert connectivity.from_netcdf(tmp_path / "r.nc").attrs["method"] == name
 

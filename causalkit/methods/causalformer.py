@@ -15,6 +15,7 @@ from causalkit.methods.base import Method, Traits
 from causalkit.methods.causalformer_compact import CompactNetwork
 from causalkit.methods.causalformer_network import CausalformerNetwork
 from causalkit.methods.causalformer_presets import PRESETS, VARIANTS, checked
+from causalkit.methods.count_forecasts import Counts
 from causalkit.methods.stored import StoredNetwork
 from causalkit.metrics import r2
 from causalkit.recording import as_recording
@@ -64,6 +65,10 @@ class Causalformer(StoredNetwork, Method):
         included, as the paper's program does.
     encoder_attention : {"local", "global"}
         "global" mixes neurons in the encoder, and so breaks the first condition of the causal reading.
+    loss : {"mse", "bernoulli", "poisson"}
+        What training minimizes: the squared error of z-scored activity, as published, or the negative log-likelihood
+        of spikes, one at most or several in a bin. Then the network's output is added to the logit or the logarithm
+        of each neuron's mean count, and forecasts are means of counts.
     leak_future : bool
         True gives the decoder the values that it is to forecast, and so breaks the second condition.
     decoder_attention : {"softmax", "static", "linear"}, optional
@@ -119,13 +124,13 @@ class Causalformer(StoredNetwork, Method):
     )  # fmt: skip
     algorithm_version = 1
     # With these values the published network repeats results of versions that did not know them.
-    added_parameters = VARIANTS | {"tokens": "step", "learning_rate_decay": "constant"}
+    added_parameters = VARIANTS | {"tokens": "step", "learning_rate_decay": "constant", "loss": "mse"}
 
     def __init__(
         self, *, preset="fast", n_seeds=None, random_state=0, tokens=None, context=None, embedding_dim=None,
         feedforward_dim=None, head_dim=None, n_heads=None, dropout_embedding=None, dropout_feedforward=None,
         batch_size=None, learning_rate=None, learning_rate_decay=None, weight_decay=None, max_epochs=None,
-        patience=None, normalization="train", encoder_attention="local", leak_future=False,
+        patience=None, normalization="train", encoder_attention="local", loss="mse", leak_future=False,
         decoder_attention=None, norm="batch", stationarize=False, nobody=1.0, self_attention=False,
         identity_in_values=False, device="auto", precision="float32", checkpoint=None,
     ):  # fmt: skip
@@ -148,6 +153,7 @@ class Causalformer(StoredNetwork, Method):
         self.patience = patience
         self.normalization = normalization
         self.encoder_attention = encoder_attention
+        self.loss = loss
         self.leak_future = leak_future
         self.decoder_attention = decoder_attention
         self.norm = norm
@@ -165,6 +171,7 @@ class Causalformer(StoredNetwork, Method):
         n_neurons = recording.sizes["neuron"]
         values = self._hyperparameters(n_neurons)
         self.device_ = choose_device(self.device)
+        self._check_counts(recording)
         data = Windows.cut(recording, values["context"], self.normalization, self.device_)
         _warn_of_silence(recording, data)
         seeds = [int(self.random_state) + member for member in range(values["n_seeds"])]
@@ -219,6 +226,7 @@ class Causalformer(StoredNetwork, Method):
                      normalization=self.normalization, encoder_attention=self.encoder_attention,
                      leak_future=self.leak_future, precision=self.precision)  # fmt: skip
         variants = self._variants(values)
+        parts |= {} if self.loss == "mse" else {"loss": self.loss}
         parts |= {name: variants[name] for name, neutral in VARIANTS.items() if variants[name] != neutral}
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
         for name in ("activity", "time", "neuron", "trial"):
@@ -233,7 +241,25 @@ class Causalformer(StoredNetwork, Method):
             prediction, _ = _forward(network, data, windows, self.leak_future, need_attention=False)
             return (prediction.float() - data.targets(windows)).square().mean((1, 2))
 
-        return mean_squared_error
+        def negative_log_likelihood(network, windows):
+            output, _ = _forward(network, data, windows, self.leak_future, need_attention=False)
+            return counts.loss(output.float(), data.targets(windows)).mean((1, 2))
+
+        counts = Counts.of(self.loss, data.scaling, data.activity.device)
+        return mean_squared_error if counts is None else negative_log_likelihood
+
+    def _check_counts(self, recording):
+        counts = recording["activity"].values
+        if self.loss != "mse" and ((counts < 0).any() or (counts != np.round(counts)).any()):
+            raise ValueError(
+                f"loss={self.loss!r} is for counts of spikes, and the activity has other values: bin the spikes "
+                "(simulate.observe_spikes does it for simulations), or leave loss at 'mse'"
+            )
+        if self.loss == "bernoulli" and counts.max() > 1:
+            raise ValueError(
+                f"loss='bernoulli' is for one spike a bin at most, and there are bins of {counts.max():g}: use shorter "
+                "bins, or loss='poisson'"
+            )
 
     # ---- reading out
 
@@ -243,9 +269,10 @@ class Causalformer(StoredNetwork, Method):
         network, n_models = self.network_, self.network_.n_models
         n_neurons = data.activity.shape[1]
         forecasts, total = [], 0.0
+        counts = Counts.of(self.loss, data.scaling, data.activity.device)
         for batch in windows.split(_evaluation_batch(network)):
             prediction, attention = _forward(network, data, batch.expand(n_models, -1), self.leaks_future_)
-            forecasts.append(prediction.cpu())
+            forecasts.append((prediction if counts is None else counts.forecast(prediction)).cpu())
             total = total + attention.sum((1, 2)).cpu().double()  # over windows and heads: (seed, target, keys)
         attention = readouts.by_lag((total / len(windows)).numpy(), n_neurons)
         return torch.cat(forecasts, dim=1).numpy(), attention
@@ -350,11 +377,16 @@ class Causalformer(StoredNetwork, Method):
         """
         data, network, models = self._data(as_recording(recording)), self.network_, self.network_.n_models
         test, by_step = data.test, not isinstance(network, CompactNetwork)
+        counts = Counts.of(self.loss, data.scaling, data.activity.device)
 
         def forward(history, windows, **options):
             windows = test[windows].expand(models, -1)
             future = data.targets(windows)[..., None] if self.leaks_future_ else None
             return network(history, *data.inputs(windows)[1:], future, **options)
+
+        def forecast(history, windows):
+            output = forward(history, windows, need_attention=False)[0]
+            return output if counts is None else counts.forecast(output)
 
         def attention(windows):
             layers = []
@@ -366,7 +398,7 @@ class Causalformer(StoredNetwork, Method):
             windows_at_once=max(1, _evaluation_batch(network) // 4), device=self.device_,
             history=lambda windows: data.inputs(test[windows][None])[0][0],
             targets=lambda windows: data.targets(test[windows]),
-            forecast=lambda history, windows: forward(history, windows, need_attention=False)[0],
+            forecast=forecast,
             attention=attention, attention_has_lags=by_step, scale_rows=by_step,
             method=self.name, parameters=self.get_params() | self._hyperparameters(len(self.connectivity_["target"])),
         )  # fmt: skip

@@ -42,6 +42,7 @@ _CHOICES = {
     "encoder_attention": ("local", "global"),
     "norm": ("batch", "layer", "none"),
     "precision": ("float32", "bfloat16"),
+    "loss": ("mse", "bernoulli", "poisson"),
 }
 _PRESET_CHOICES = {
     "tokens": ("history", "step"),

@@ -1,0 +1,57 @@
+"""Networks of z-scored activity that forecast spikes: the likelihood of counts in place of a squared error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+LEAST = 1e-6  # a neuron that was silent in the rows that scaled it may still fire
+LARGEST = 20.0  # of a logarithm: e^20 spikes a bin are beyond any recording
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Likelihood of counts, given a network's output and z-scored targets.
+
+    Attributes
+    ----------
+    family : {"bernoulli", "poisson"}
+    mean, sd : tensor (n_neurons,)
+        Of the counts, by which activity was z-scored.
+    """
+
+    family: str
+    mean: torch.Tensor
+    sd: torch.Tensor
+
+    @classmethod
+    def of(cls, loss: str, scaling, device) -> Counts | None:
+        """None where the loss is the squared error of z-scored activity."""
+        if loss == "mse":
+            return None
+        mean, sd = (torch.as_tensor(np.asarray(v), dtype=torch.float32, device=device) for v in
+                    (scaling.mean, scaling.sd))  # fmt: skip
+        return cls(loss, mean, sd)
+
+    def predictor(self, output):
+        """Logit or logarithm of the expected count: the network's output beside that of the neuron's mean."""
+        rate = self.mean.clamp_min(LEAST)
+        if self.family == "bernoulli":
+            return output + torch.logit(rate.clamp_max(1 - LEAST))
+        return (output + rate.log()).clamp_max(LARGEST)
+
+    def loss(self, output, target):
+        """Negative log-likelihood of every z-scored target, up to a constant of the target."""
+        counts = (target * self.sd + self.mean).round()
+        if self.family == "bernoulli":
+            return functional.binary_cross_entropy_with_logits(self.predictor(output), counts, reduction="none")
+        return functional.poisson_nll_loss(self.predictor(output), counts, log_input=True, reduction="none")
+
+    def forecast(self, output):
+        """Expected counts, z-scored as the activity."""
+        predictor = self.predictor(output.float())
+        mean = torch.sigmoid(predictor) if self.family == "bernoulli" else predictor.exp()
+        return (mean - self.mean) / self.sd
