@@ -90,15 +90,15 @@ class SingleIndexGranger(Method):
     simulator's threshold nor its delay is known to the method. The p-values hold for large recordings in which the
     forecast from own history and index leaves no error that other neurons could foretell; neurons that are not recorded
     and drive several others break that, as for every Granger method. On the Causalformer paper's networks of 5 to 40
-    neurons, 5.0 % of non-edges were below .05 and 1.3 % below .01 (means over 79 networks, 99.9 % intervals 3.1 to
-    6.9 % and 0.4 to 2.2 %); in networks without any edge 4.3 % and 1.1 % (72 networks of five neurons), and at higher
-    levels fewer than the level. With few rows for the number of columns they are too large; ten times as many rows are
+    neurons, 6.2 % of non-edges were below .05 and 1.5 % below .01 (means over 79 networks, 99.9 % intervals 4.2 to
+    8.1 % and 0.6 to 2.4 %); in networks without any edge 5.3 % and 1.5 % (136 networks of five neurons, 3.7 to 6.9 %
+    and 0.7 to 2.3 %). With few rows for the number of columns they are too large; ten times as many rows are
     enough. P-values of a window can be too small where a connection was there in other windows only: one response
     serves the whole recording, and expects it. The covariance is a sandwich (White 1982; Huber 1981), with Bartlett
     weights where errors are autocorrelated (Newey & West 1987).
 
-    Made for voltages and other smooth activity. Binned spikes and calcium are refused: their effects last longer than
-    the lags that are looked at, and rare spikes give a sandwich too few errors to see.
+    Made for voltages and other smooth activity. Spikes are for `SpikeIndexGranger`; calcium is refused, since cause and
+    effect share a frame.
 
     All features of all lags are held in memory, 16 n_times n_neurons max_lag bytes, as is the design of one target at a
     time.

@@ -145,7 +145,7 @@ plt.show()
 # ## Forty neurons, all densities
 #
 # **Stored**: two networks of forty neurons for each density, 5,000 steps, seeds that nothing was chosen on; AUROC off the diagonal.
-# Least squares on binned spikes is said to give .82, .71, .58 and .55 for these four densities; the aim was .95, .85, .75 and .65.
+# The Causalformer (an ensemble of three, `loss="bernoulli"`) stands beside the three, as far as it was run.
 
 # %%
 stored = rerun.stored("sparse_observations.csv")
@@ -155,7 +155,7 @@ columns = ["auroc", "sign_accuracy", "rejected_0.05", "power"]
 means = dense.groupby(["p", "method"])[columns].mean().unstack()
 means["auroc"].round(2)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "AUROC against connection probability for three methods. The spike index stays above .8, the spike model falls from .87 to .57, linear Granger causality from .81 to .52.", "width": "70%"}, "figure": {"caption": "AUROC from spikes alone, 40 neurons, 5,000 bins of 1 ms. A dot is a network (two a density), lines join their means.", "name": "fig-spikes-auroc"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "AUROC against connection probability for all methods. The spike index stays above .8, the spike model falls from .87 to .57, linear Granger causality from .81 to .52.", "width": "70%"}, "figure": {"caption": "AUROC from spikes alone, 40 neurons, 5,000 bins of 1 ms. A dot is a network (two a density), lines join their means.", "name": "fig-spikes-auroc"}}
 with plt.rc_context(plots.style.STYLE):
     figure, ax = plt.subplots(figsize=(5.4, 3.4))
     names = dense.method.unique()
@@ -208,12 +208,26 @@ on_spikes = table.index.get_level_values("seen").str.contains("spikes")
 table[on_spikes].dropna(axis=1, how="all").round(2)
 
 # %%
-table[~on_spikes].dropna(axis=1, how="all").round(2).fillna("")
+table[~on_spikes].dropna(axis=1, how="all").round(2)
 
 # %% [markdown]
 # ## What we learned
 #
-# LEARNED
+# - **Spikes keep the wiring, but it takes the right model and more time to read it.** At forty neurons and 5,000 ms the index ranks edges
+#   at .95, .88, .81 and .82 from sparse to dense; a generalized linear model falls to .57, linear Granger causality to .52. With 50,000
+#   ms the densest network is read without error (one network), where the generalized linear model stays at .68.
+# - What the index has in addition is one course of the effect for all pairs, and the **state of the target**. In dense networks neurons
+#   fire together, and a model without states takes the company for the cause. Which of the two does more was not tested.
+# - **It needs neurons to learn from.** All share one network, so ten neurons teach it less than forty: there a generalized linear model
+#   ranks as well. A thousand steps are too few for all of them; where a field is empty, the method refused.
+# - **Bins of 5 ms** blur what happens within 8 ms. Then fewer assumptions do better.
+# - **Noise of 3 mV does no harm** to the voltage model's ranking, 10 mV costs a good part of it. But p-values of noisy voltage are too small:
+#   with noise, a neuron's own past no longer tells its state, and others help to guess it.
+# - **Half of the neurons**: voltage still ranks all edges among the others right, and at $p = .6$ its p-values are too small, since the
+#   hidden half drives the other. From spikes the index falls there from .92 to .78, and the generalized linear model is level with it.
+# - **Calcium at 30 frames a second** gives linear Granger causality nothing to rank: cause and effect share a frame. A longer recording
+#   does not help. Other methods of this book were not made for it.
+# - Two networks a setting, one for the lengths, are few. Firing rates here are those of the paper, 10 to 50 Hz; slower ones are not tried.
 #
 # ## What to vary
 #
@@ -221,7 +235,8 @@ table[~on_spikes].dropna(axis=1, how="all").round(2).fillna("")
 # 2. Set `connection_probability = 0.8`. What becomes of the linear model?
 #
 # ```{dropdown} Answers
-# ANSWERS
+# 1. All three reach an AUROC of 1.00. The generalized linear model has one sign of thirteen wrong, the others none.
+# 2. It falls from .92 to .77, and the generalized linear model from .95 to .80. The index stays at .93.
 # ```
 
 # %%
