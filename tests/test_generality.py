@@ -115,7 +115,7 @@ def test_the_stored_worlds_are_what_the_page_claims():
     # p-values
     below = ours["rejected_0.05"]
     assert (below[var] < 0.06).all() and (below[ring] > 0.3).all() and below[lif].between(0.08, 0.15).all()
-    assert below[slow] < 0.02 and ours.power[slow] < 0.75 and ours.power["Lorenz-96, F = 10"] < 0.3
+    assert below[slow] < 0.025 and 0.85 < ours.power[slow] < 0.95
     allowed = generality.FDR * ours.n_non_edges / (ours.n_non_edges + ours.n_edges)
     assert (ours.false_discoveries / allowed)[lif].between(2, 4).all()
 
@@ -131,5 +131,5 @@ def test_the_stored_p_values_are_what_the_page_claims():
             low, high = interval(part[column], generality.MANY)
             assert len(part) >= 30 and part.network.is_unique and low <= level <= high
     weak, strong = ours[generality.ONE_LATER, "earlier to later"], ours[generality.STRONG, "earlier to later"]
-    assert (weak.sum(), len(weak), strong.sum(), len(strong)) == (2, 15, 6, 10)
+    assert (weak.sum(), len(weak), strong.sum(), len(strong)) == (2, 10, 8, 10)
     assert table[generality.STRONG, "MVGC", "earlier to later"].eq(1).all()
