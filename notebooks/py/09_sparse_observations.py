@@ -103,7 +103,9 @@ plt.show()
 # linear model** {cite:p}`pillow2008spatio` gives every neuron a filter of its own spikes and one for each source.
 # **SpikeIndexGranger** carries the index of [](08_single_index_granger.ipynb) over to spikes:
 #
-# $$\text{logit } P\big(\text{spike of } i \text{ at } t\big) = F\big(h_i(t),\, s_i(t), s_i(t-1), \dots\big), \qquad s_i(t) = \sum_j w_{ij}\, n_j(t - 1)$$
+# $$\text{logit } P\big(\text{spike of } i \text{ at } t\big) = F\big(h_i(t),\, s_i(t), s_i(t-1), \dots\big)$$
+#
+# $$s_i(t) = \sum_j w_{ij}\, n_j(t - 1)$$
 #
 # Every pair has one number $w_{ij}$. When the effect comes, and in which state the target listens, is learned by one network $F$ for all
 # of them: a neuron that has just fired does not listen, and one that is about to fire listens most.
@@ -145,7 +147,7 @@ plt.show()
 # ## Forty neurons, all densities
 #
 # **Stored**: two networks of forty neurons for each density, 5,000 steps, seeds that nothing was chosen on; AUROC off the diagonal.
-# The Causalformer (an ensemble of three, `loss="bernoulli"`) stands beside the three, as far as it was run.
+# The Causalformer can be trained on spikes, too (`loss="bernoulli"`), and was not run here.
 
 # %%
 stored = rerun.stored("sparse_observations.csv")
@@ -227,7 +229,8 @@ table[~on_spikes].dropna(axis=1, how="all").round(2)
 #   hidden half drives the other. From spikes the index falls there from .92 to .78, and the generalized linear model is level with it.
 # - **Calcium at 30 frames a second** gives linear Granger causality nothing to rank: cause and effect share a frame. A longer recording
 #   does not help. Other methods of this book were not made for it.
-# - Two networks a setting, one for the lengths, are few. Firing rates here are those of the paper, 10 to 50 Hz; slower ones are not tried.
+# - Two networks a setting, one for the lengths, are few. Firing rates are those of the paper's simulator, about 40 Hz on average; slower ones
+#   are not tried.
 #
 # ## What to vary
 #
