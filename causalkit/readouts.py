@@ -59,6 +59,9 @@ class Probe:
     forecast : callable
         ``forecast(history, windows)`` takes histories (S, B, N, L), which need not be those of the windows, and returns
         forecasts (S, B, N) that can be differentiated with respect to them. Windows must not act on each other.
+    expected : callable, optional
+        ``expected(forecast)`` gives a forecast in the unit of the targets, where it is something else, such as the
+        logit of a spike. Gradients and relevance are those of the forecast itself.
     attention : callable, optional
         ``attention(windows)`` returns a list of `causalkit.nn.AttentionLayer` in the order of the forward pass. None
         for a model without attention.
@@ -80,6 +83,7 @@ class Probe:
     history: Callable[[torch.Tensor], torch.Tensor]
     targets: Callable[[torch.Tensor], torch.Tensor]
     forecast: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    expected: Callable[[torch.Tensor], torch.Tensor] = lambda forecast: forecast
     attention: Callable[[torch.Tensor], list[AttentionLayer]] | None = None
     attention_has_lags: bool = False
     scale_rows: bool = True
@@ -387,7 +391,7 @@ def _ablation(probe, windows, random_state):
             def errors(history, batch=batch, truth=truth, tick=tick):
                 forecast = probe.forecast(history.expand(n_models, -1, -1, -1), batch)
                 tick()
-                return (forecast - truth).double().square().sum(1).cpu().numpy()  # (S, N)
+                return (probe.expected(forecast) - truth).double().square().sum(1).cpu().numpy()  # (S, N)
 
             whole = errors(history)
             for source in range(n_neurons):

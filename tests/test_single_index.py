@@ -9,8 +9,8 @@ from scipy import linalg, stats
 
 from causalkit import MVGC, SingleIndexGranger, io, metrics, rerun, simulate
 from causalkit.methods import single_index
+from causalkit.methods.folds import blocks_of_time
 from causalkit.methods.robust_wald import HUBER, huber_regression, moving_sums, wald_of_groups, white
-from causalkit.methods.single_index import blocks_of_time
 from causalkit.methods.single_index_fit import even_gain, has_input
 from causalkit.methods.source_features import activation_contrast, choose_n_own, source_features
 from causalkit.recording import from_array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from time import perf_counter
@@ -101,3 +102,15 @@ class Method(BaseEstimator, ABC):
     def _what(self) -> str:
         """Name the method in messages, with the hyperparameter that sets `_min_times`."""
         return type(self).__name__
+
+
+def check_whole(parameter: str, value: object, least: int, what: str = "a whole number") -> None:
+    """Refuse a hyperparameter that is no whole number from `least` on."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{parameter} is {value!r}: it is {what}, {least} or more")
+
+
+def check_rate(parameter: str, value: object) -> None:
+    """Refuse a learning rate that is none."""
+    if not isinstance(value, numbers.Real) or not 0 < value < 1:
+        raise ValueError(f"{parameter} is {value!r}: it is the size of a training step, a number between 0 and 1")

@@ -15,7 +15,7 @@ from causalkit.methods.base import Method, Traits
 from causalkit.methods.causalformer_compact import CompactNetwork
 from causalkit.methods.causalformer_network import CausalformerNetwork
 from causalkit.methods.causalformer_presets import PRESETS, VARIANTS, checked
-from causalkit.methods.count_forecasts import Counts
+from causalkit.methods.output_units import meaning_of_output
 from causalkit.methods.stored import StoredNetwork
 from causalkit.metrics import r2
 from causalkit.recording import as_recording
@@ -236,17 +236,17 @@ class Causalformer(StoredNetwork, Method):
                               recording[name].values.tobytes())  # fmt: skip
         return digest.hexdigest()
 
+    def _output(self, data):
+        return meaning_of_output(self.loss, data.scaling, data.activity.device)
+
     def _loss(self, data):
-        def mean_squared_error(network, windows):
-            prediction, _ = _forward(network, data, windows, self.leak_future, need_attention=False)
-            return (prediction.float() - data.targets(windows)).square().mean((1, 2))
+        meaning = self._output(data)
 
-        def negative_log_likelihood(network, windows):
+        def mean_loss(network, windows):
             output, _ = _forward(network, data, windows, self.leak_future, need_attention=False)
-            return counts.loss(output.float(), data.targets(windows)).mean((1, 2))
+            return meaning.loss(output.float(), data.targets(windows)).mean((1, 2))
 
-        counts = Counts.of(self.loss, data.scaling, data.activity.device)
-        return mean_squared_error if counts is None else negative_log_likelihood
+        return mean_loss
 
     def _check_counts(self, recording):
         counts = recording["activity"].values
@@ -269,10 +269,10 @@ class Causalformer(StoredNetwork, Method):
         network, n_models = self.network_, self.network_.n_models
         n_neurons = data.activity.shape[1]
         forecasts, total = [], 0.0
-        counts = Counts.of(self.loss, data.scaling, data.activity.device)
+        meaning = self._output(data)
         for batch in windows.split(_evaluation_batch(network)):
             prediction, attention = _forward(network, data, batch.expand(n_models, -1), self.leaks_future_)
-            forecasts.append((prediction if counts is None else counts.forecast(prediction)).cpu())
+            forecasts.append(meaning.forecast(prediction).cpu())
             total = total + attention.sum((1, 2)).cpu().double()  # over windows and heads: (seed, target, keys)
         attention = readouts.by_lag((total / len(windows)).numpy(), n_neurons)
         return torch.cat(forecasts, dim=1).numpy(), attention
@@ -377,16 +377,11 @@ class Causalformer(StoredNetwork, Method):
         """
         data, network, models = self._data(as_recording(recording)), self.network_, self.network_.n_models
         test, by_step = data.test, not isinstance(network, CompactNetwork)
-        counts = Counts.of(self.loss, data.scaling, data.activity.device)
 
         def forward(history, windows, **options):
             windows = test[windows].expand(models, -1)
             future = data.targets(windows)[..., None] if self.leaks_future_ else None
             return network(history, *data.inputs(windows)[1:], future, **options)
-
-        def forecast(history, windows):
-            output = forward(history, windows, need_attention=False)[0]
-            return output if counts is None else counts.forecast(output)
 
         def attention(windows):
             layers = []
@@ -398,7 +393,8 @@ class Causalformer(StoredNetwork, Method):
             windows_at_once=max(1, _evaluation_batch(network) // 4), device=self.device_,
             history=lambda windows: data.inputs(test[windows][None])[0][0],
             targets=lambda windows: data.targets(test[windows]),
-            forecast=forecast,
+            forecast=lambda history, windows: forward(history, windows, need_attention=False)[0],
+            expected=self._output(data).forecast,
             attention=attention, attention_has_lags=by_step, scale_rows=by_step,
             method=self.name, parameters=self.get_params() | self._hyperparameters(len(self.connectivity_["target"])),
         )  # fmt: skip

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.special import expit
+from scipy.special import expit, logit
 
 Array = NDArray[np.float64]
 
+LEAST = 1e-6  # of a mean that a link is taken of
 LARGEST = 20.0  # of the linear predictor: e^20 spikes a bin are beyond any recording
 HALVINGS = 20
 
@@ -19,6 +20,11 @@ class Bernoulli:
     """A spike or none, with logit link."""
 
     name = "bernoulli"
+
+    @staticmethod
+    def link(mean: Array) -> Array:
+        """Linear predictor of a mean, finite where it is 0 or 1."""
+        return logit(np.clip(mean, LEAST, 1 - LEAST))
 
     @staticmethod
     def mean(eta: Array) -> Array:
@@ -38,6 +44,11 @@ class Poisson:
     """A count, with logarithmic link."""
 
     name = "poisson"
+
+    @staticmethod
+    def link(mean: Array) -> Array:
+        """Linear predictor of a mean, finite where it is 0."""
+        return np.log(np.maximum(mean, LEAST))
 
     @staticmethod
     def mean(eta: Array) -> Array:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from causalkit import connectivity, significance
-from causalkit.methods.base import Method, Traits
+from causalkit.methods.base import Method, Traits, check_rate, check_whole
+from causalkit.methods.folds import blocks_of_time
 from causalkit.methods.robust_wald import GroupTests
 from causalkit.methods.single_index_fit import Nuisance, learn, tests_of_target
 from causalkit.methods.source_features import (
@@ -145,15 +145,13 @@ class SingleIndexGranger(Method):
 
     def _min_times(self) -> int:
         if self.n_own != "auto":
-            _check_whole("n_own", self.n_own, 1, '"auto" or a whole number')
+            check_whole("n_own", self.n_own, 1, '"auto" or a whole number')
         for parameter, least in (
             ("max_lag", 1), ("n_folds", 2), ("n_rounds", 1), ("n_steps", 2), ("n_windows", 1),
             ("random_state", 0),
         ):  # fmt: skip
-            _check_whole(parameter, getattr(self, parameter), least)
-        rate = self.learning_rate
-        if not isinstance(rate, numbers.Real) or not 0 < rate < 1:
-            raise ValueError(f"learning_rate is {rate!r}: it is the size of a training step, a number between 0 and 1")
+            check_whole(parameter, getattr(self, parameter), least)
+        check_rate("learning_rate", self.learning_rate)
         return self._context(self._own_choices()[0]) + ROWS_PER_FOLD * self.n_folds
 
     def _context(self, n_own: int) -> int:
@@ -265,17 +263,6 @@ def decorrelation_time(x: Array, trials: list[slice], limit: float = 0.1) -> int
     return longest
 
 
-def blocks_of_time(rows: Rows, n_folds: int, gap: int) -> list[tuple[Rows, Rows]]:
-    """Training and test rows of each fold, as positions in `rows`: tests are one block, training stays `gap` away."""
-    borders = np.linspace(0, len(rows), n_folds + 1).astype(int)
-    if len(rows) < n_folds:
-        return [(np.empty(0, int), np.empty(0, int))] * n_folds
-    return [
-        (np.flatnonzero((rows < rows[a] - gap) | (rows > rows[b - 1] + gap)), np.arange(a, b))
-        for a, b in zip(borders[:-1], borders[1:], strict=True)
-    ]
-
-
 def _score_and_p_value(tests: list[GroupTests]) -> tuple[Array, Array]:
     """Wald statistic over its degrees of freedom, and p-value, (n_neurons, n_neurons); NaN on the diagonal."""
     n = len(tests)
@@ -316,8 +303,3 @@ def _diagnose(nuisance: Nuisance, goal: Array, test: list[Rows], gap: int) -> xr
             "durbin_watson": ("neuron", (np.diff(error, axis=0) ** 2).sum(axis=0) / (error**2).sum(axis=0)),
         }
     )
-
-
-def _check_whole(parameter: str, value: object, least: int, what: str = "a whole number") -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{parameter} is {value!r}: it is {what}, {least} or more")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
 from causalkit import connectivity, significance
-from causalkit.methods.base import Method, Traits
+from causalkit.methods.base import Method, Traits, check_whole
 from causalkit.methods.point_process import check_counts, family_of, fit
 from causalkit.recording import window_starts
 
@@ -89,9 +87,7 @@ class SpikeGLM(Method):
 
     def _min_times(self) -> int:
         for parameter in ("max_lag", "n_basis", "history", "n_history_basis"):
-            value = getattr(self, parameter)
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{parameter} is {value!r}: it is a whole number, 1 or more")
+            check_whole(parameter, getattr(self, parameter), 1)
         for n, reach in (("n_basis", "max_lag"), ("n_history_basis", "history")):
             if getattr(self, n) > getattr(self, reach):
                 raise ValueError(

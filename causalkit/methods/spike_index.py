@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
-
 import numpy as np
 import torch
 import xarray as xr
@@ -11,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from causalkit import connectivity, significance
-from causalkit.methods.base import Method, Traits
+from causalkit.methods.base import Method, Traits, check_rate, check_whole
+from causalkit.methods.folds import blocks_of_time
 from causalkit.methods.point_process import Family, check_counts, family_of, fit
-from causalkit.methods.single_index import blocks_of_time
 from causalkit.methods.spike_history import AVERAGES, spike_history
 from causalkit.methods.spike_response import SpikeResponse, evaluate, train_spike_response
 from causalkit.recording import trial_slices, window_starts
@@ -109,12 +107,8 @@ class SpikeIndexGranger(Method):
 
     def _min_times(self) -> int:
         for parameter, least in (("max_lag", 1), ("n_folds", 2), ("n_steps", 2), ("random_state", 0)):
-            value = getattr(self, parameter)
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{parameter} is {value!r}: it is a whole number, {least} or more")
-        rate = self.learning_rate
-        if not isinstance(rate, numbers.Real) or not 0 < rate < 1:
-            raise ValueError(f"learning_rate is {rate!r}: it is the size of a training step, a number between 0 and 1")
+            check_whole(parameter, getattr(self, parameter), least)
+        check_rate("learning_rate", self.learning_rate)
         return self.max_lag + ROWS_PER_FOLD * self.n_folds + 2 * GAP
 
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
@@ -125,25 +119,22 @@ class SpikeIndexGranger(Method):
         folds = blocks_of_time(rows, self.n_folds, self.max_lag + GAP)
         self._check_length(min(len(train) for train, _ in folds), counts.shape[1])
         family, own = family_of(counts), spike_history(counts, trials)
-        model = self._learn(counts, own, [rows[train] for train, _ in folds], family)
-        tested = [
-            _Fold.of(model, fold, counts, own, rows[test], self.max_lag) for fold, (_, test) in enumerate(folds)
-        ]
+        seen = torch.as_tensor(counts, dtype=torch.float32), torch.as_tensor(own, dtype=torch.float32)
+        model = self._learn(*seen, [rows[train] for train, _ in folds], family)
+        tested = [_Fold.of(model, fold, *seen, rows[test], self.max_lag) for fold, (_, test) in enumerate(folds)]
         results = [_test_target(tested, counts, own, target, family) for target in range(len(neurons))]
         self.diagnostics_ = _diagnose(tested, counts, rows, family).assign_coords(neuron=neurons)
         return connectivity.build(
             neurons=neurons, method=self.name, parameters=self.get_params(), **_matrices(results, counts.shape[1])
         )
 
-    def _learn(self, counts: Array, own: Array, train: list[Rows], family: Family) -> SpikeResponse:
+    def _learn(self, counts, own, train: list[Rows], family: Family) -> SpikeResponse:
         seeds = np.random.SeedSequence(self.random_state).generate_state(2 * self.n_folds).reshape(2, -1)
-        rate = counts.mean()
-        start = np.log(rate / (1 - rate)) if family.name == "bernoulli" else np.log(rate)
-        model = SpikeResponse(self.n_folds, counts.shape[1], self.max_lag).start(seeds[0], float(start))
+        start = float(family.link(counts.double().mean().item()))
+        model = SpikeResponse(self.n_folds, counts.shape[1], self.max_lag).start(seeds[0], start)
         train_spike_response(
-            model, _single(counts), _single(own), train, self.max_lag, family, self.n_steps, self.learning_rate,
-            seeds[1],
-        )  # fmt: skip
+            model, counts, own, train, self.max_lag, family, self.n_steps, self.learning_rate, seeds[1]
+        )
         return model
 
     def _check_length(self, n_train: int, n_neurons: int) -> None:
@@ -170,8 +161,8 @@ class _Fold:
         self.gain, self.weights = gain / (size or 1.0), weights * size
 
     @classmethod
-    def of(cls, model: SpikeResponse, fold: int, counts: Array, own: Array, rows: Rows, n_lags: int) -> _Fold:
-        parts = evaluate(model, fold, _single(counts), _single(own), rows, n_lags)
+    def of(cls, model: SpikeResponse, fold: int, counts, own, rows: Rows, n_lags: int) -> _Fold:
+        parts = evaluate(model, fold, counts, own, rows, n_lags)
         return cls(rows, *parts, model.weights[fold].detach().double().numpy())
 
     def target(self, counts: Array, j: int, others: Rows) -> tuple[Array, Array]:
@@ -239,7 +230,7 @@ def _matrices(results: list[dict[str, Array]], n: int) -> dict[str, Array]:
 def _diagnose(folds: list[_Fold], counts: Array, rows: Rows, family: Family) -> xr.Dataset:
     tested = np.concatenate([fold.rows for fold in folds])
     eta, y = np.concatenate([fold.eta for fold in folds]), counts[tested]
-    rate = np.broadcast_to(_link(y.mean(axis=0), family), eta.shape)
+    rate = np.broadcast_to(family.link(y.mean(axis=0)), eta.shape)
     gained = [family.loss(r, c) - family.loss(e, c) for r, e, c in zip(rate.T, eta.T, y.T, strict=True)]
     mean_gain = np.mean([fold.gain.mean(axis=(0, 1)) for fold in folds], axis=0)
     return xr.Dataset(
@@ -251,12 +242,3 @@ def _diagnose(folds: list[_Fold], counts: Array, rows: Rows, family: Family) -> 
         coords={"lag": np.arange(1, len(mean_gain) + 1)},
         attrs={"family": family.name},
     )
-
-
-def _link(mean: Array, family: Family) -> Array:
-    mean = np.clip(mean, 1e-6, 1 - 1e-6 if family.name == "bernoulli" else None)
-    return np.log(mean / (1 - mean)) if family.name == "bernoulli" else np.log(mean)
-
-
-def _single(x: Array) -> torch.Tensor:
-    return torch.as_tensor(x, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Networks of z-scored activity that forecast spikes: the likelihood of counts in place of a squared error."""
+"""What a network's output means: z-scored activity, with a squared error, or the rate of spikes, with a likelihood."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from torch.nn import functional
 
 LEAST = 1e-6  # a neuron that was silent in the rows that scaled it may still fire
 LARGEST = 20.0  # of a logarithm: e^20 spikes a bin are beyond any recording
+
+
+class SquaredError:
+    """The output is the forecast of z-scored activity."""
+
+    @staticmethod
+    def loss(output, target):
+        """Squared error of every target."""
+        return (output - target).square()
+
+    @staticmethod
+    def forecast(output):
+        """The output itself."""
+        return output
 
 
 @dataclass(frozen=True)
@@ -26,15 +40,6 @@ class Counts:
     family: str
     mean: torch.Tensor
     sd: torch.Tensor
-
-    @classmethod
-    def of(cls, loss: str, scaling, device) -> Counts | None:
-        """None where the loss is the squared error of z-scored activity."""
-        if loss == "mse":
-            return None
-        mean, sd = (torch.as_tensor(np.asarray(v), dtype=torch.float32, device=device) for v in
-                    (scaling.mean, scaling.sd))  # fmt: skip
-        return cls(loss, mean, sd)
 
     def predictor(self, output):
         """Logit or logarithm of the expected count: the network's output beside that of the neuron's mean."""
@@ -55,3 +60,11 @@ class Counts:
         predictor = self.predictor(output.float())
         mean = torch.sigmoid(predictor) if self.family == "bernoulli" else predictor.exp()
         return (mean - self.mean) / self.sd
+
+
+def meaning_of_output(loss: str, scaling, device) -> SquaredError | Counts:
+    """What the output of a network means that is trained with `loss`, on activity scaled by `scaling`."""
+    if loss == "mse":
+        return SquaredError()
+    mean, sd = (torch.as_tensor(np.asarray(v), dtype=torch.float32, device=device) for v in (scaling.mean, scaling.sd))
+    return Counts(loss, mean, sd)
