@@ -42,7 +42,7 @@ class LagChoice:
                 gram += x.T @ x
             self.factors.append(factor_of_gram(gram))
 
-    def __call__(self, residual: Array, strict: bool = False) -> int:
+    def __call__(self, residual: list[Array], strict: bool = False) -> int:
         """Choose by Akaike's criterion (small-sample form).
 
         `strict` is for residuals of a response that is not good yet, in which anything explains a little: then by
@@ -50,14 +50,14 @@ class LagChoice:
 
         Parameters
         ----------
-        residual : array (n_folds, n_rows, n_neurons)
+        residual : list of arrays (n_rows of the fold, n_neurons)
             What is left of the targets without sources, large values clipped.
         strict : bool
         """
-        n_neurons = residual.shape[-1]
+        n_neurons = residual[0].shape[-1]
         criterion = np.zeros(self.n_lags)
         for fold, rows in enumerate(self.train):
-            r, n, ((factor, _), dead) = residual[fold, rows], len(rows), self.factors[fold]
+            r, n, ((factor, _), dead) = residual[fold], len(rows), self.factors[fold]
             products = sum(x.T @ r[chosen] for chosen, x in self._blocks(rows))
             explained = linalg.solve_triangular(factor, products, lower=True, check_finite=False) ** 2
             explained = np.cumsum(explained, axis=0)[self.columns - 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from torch import nn
 
 from causalkit.methods.causalformer_network import Encoder
 from causalkit.methods.short_training import BestWeights, Rows, batch_size, batches, held_out, is_check
-from causalkit.nn import EnsembleModule, Linear, Time2Vec
+from causalkit.nn import EnsembleModule, Linear, Time2Vec, keep_models
 
 Array = NDArray[np.float64]
 
@@ -141,12 +143,23 @@ def _clip_gradients(model: Response, largest: float = 1.0) -> None:
         p.grad *= factor.view(-1, *[1] * (p.dim() - 1))
 
 
-def evaluate(model: Response, own, index) -> tuple[Array, Array]:
-    """Forecasts and gains (their derivatives with respect to the index), each (n_models, n_rows, n_neurons)."""
+def member(model: Response, k: int) -> Response:
+    """One of the models by itself."""
+    alone = copy.deepcopy(model)
+    keep_models(alone, [k])
+    return alone
+
+
+def evaluate(model: Response, own, index, rows=None) -> tuple[Array, Array]:
+    """Forecasts and gains (their derivatives with respect to the index), each (n_models, n_rows, n_neurons).
+
+    Of the chosen `rows` of `own` only, where these are given; then `index` is given for these.
+    """
     forecasts, gains = [], []
     step = max(1, CHUNK // own.shape[1])
-    for start in range(0, len(own), step):
-        part = own[start : start + step].expand(model.n_models, -1, -1, -1)
+    for start in range(0, index.shape[1], step):
+        chosen = slice(start, start + step)
+        part = own[chosen if rows is None else torch.as_tensor(rows[chosen])].expand(model.n_models, -1, -1, -1)
         at = index[:, start : start + step].clone().requires_grad_()
         forecast = model(part, at)
         (gain,) = torch.autograd.grad(forecast.sum(), at)
@@ -156,7 +169,7 @@ def evaluate(model: Response, own, index) -> tuple[Array, Array]:
 
 
 @torch.no_grad()
-def own_basis(model: Response, own, neuron: int, n_components: int) -> Array:
+def own_basis(model: Response, own, neuron: int, n_components: int, dtype=torch.float64) -> Array:
     """What the networks compute of a neuron's own history alone, (n_models, n_rows, n_own + 1 + n_components).
 
     These are its own values, the forecast without input, and the principal components of the last hidden layer.
@@ -166,12 +179,14 @@ def own_basis(model: Response, own, neuron: int, n_components: int) -> Array:
     own : tensor (n_rows, n_own)
         History of this neuron.
     neuron, n_components : int
+    dtype
+        In which components are computed: single precision is faster.
     """
     mine = own[:, None].expand(model.n_models, -1, -1, -1)
     hidden = model.hidden(mine, torch.zeros_like(mine[..., 0]), slice(neuron, neuron + 1))
     forecast = model.last(hidden) + model.direct(mine.flatten(1, 2))
-    centered = (hidden - hidden.mean(dim=1, keepdim=True)).double()
-    variances, vectors = torch.linalg.eigh(centered.transpose(1, 2) @ centered / len(own))
+    centered = (hidden - hidden.mean(dim=1, keepdim=True)).to(dtype)
+    variances, vectors = torch.linalg.eigh((centered.transpose(1, 2) @ centered / len(own)).double())
     first = WIDTH - n_components
-    components = centered @ vectors[..., first:] / variances[:, None, first:].clamp_min(1e-12).sqrt()
-    return torch.cat([mine.flatten(1, 2).double(), forecast.double(), components], dim=-1).numpy()
+    components = centered @ vectors[..., first:].to(dtype) / variances[:, None, first:].clamp_min(1e-12).sqrt()
+    return torch.cat([mine.flatten(1, 2).double(), forecast.double(), components.double()], dim=-1).numpy()

@@ -79,7 +79,7 @@ class Regressions:
     sources : SharedSources
     neurons : array (n_targets,)
         Their positions among the sources: no target is a source of its own.
-    own : list of tensors (n_targets, n_rows of a fold, n_own)
+    own : list of tensors (n_targets, n_own, n_rows of a fold)
         Each fold's own columns, orthonormal; its rows are those of `sources`, the first fold's first.
     gain, y : tensor (n_targets, n_rows)
     limit : tensor (n_targets,)
@@ -98,7 +98,7 @@ class Regressions:
         """The same as if only some rows were there: the others are zero."""
         keep = torch.zeros(self.y.shape[1])
         keep[rows] = 1
-        own = [part * inside[:, None] for part, inside in zip(self.own, self._by_fold(keep), strict=True)]
+        own = [part * inside for part, inside in zip(self.own, self._by_fold(keep), strict=True)]
         return Regressions(self.sources, self.neurons, own, self.gain * keep, self.y * keep, self.limit[:, 0])
 
     def fit(self, max_steps: int):
@@ -120,7 +120,7 @@ class Regressions:
 
     def of_own(self, own):
         """What the own columns explain, (n_targets, n_rows)."""
-        return torch.cat([(x @ a[..., None])[..., 0] for x, a in zip(self.own, own, strict=True)], dim=1)
+        return torch.cat([(a[:, None] @ x)[:, 0] for x, a in zip(self.own, own, strict=True)], dim=1)
 
     def of_sources(self, w):
         """What the sources explain, (n_targets, n_rows)."""
@@ -153,7 +153,7 @@ class Regressions:
         weight = _window_sums(seen.square_(), torch.ones(len(psi)), width)  # what each window adds to a variance
         windows = weight.sum(dim=0) ** 2 / (weight**2).sum(dim=0)  # Satterthwaite's number of those that decide
         windows = sources.groups(windows.nan_to_num(nan=len(psi))).amin(dim=1).double().numpy()
-        n_columns = sum(part.shape[-1] for part in self.own) + int(sources.alive.sum())
+        n_columns = sum(part.shape[1] for part in self.own) + int(sources.alive.sum())
         others = np.arange(sources.n_neurons) != self.neurons[k]
         return GroupTests(
             coefficients=coefficients.double().numpy()[others],
@@ -165,12 +165,12 @@ class Regressions:
 
     def _without_own(self, k: int, x):
         """What the own columns of a target do not explain of `x` (n_rows, n_columns), which is overwritten."""
-        for own, part in zip(self.own, x.split([part.shape[1] for part in self.own]), strict=True):
-            part -= own[k] @ (own[k].T @ part)
+        for own, part in zip(self.own, x.split([part.shape[-1] for part in self.own]), strict=True):
+            part -= own[k].T @ (own[k] @ part)
         return x
 
     def _by_fold(self, values):
-        return values.split([part.shape[1] for part in self.own], dim=-1)
+        return values.split([part.shape[-1] for part in self.own], dim=-1)
 
     def _forecast(self, coefficients):
         return self.of_own(coefficients[:-1]) + self.of_sources(coefficients[-1])
@@ -178,7 +178,7 @@ class Regressions:
     def _products(self, values):
         """Of all columns with some values (n_targets, n_rows)."""
         parts = zip(self.own, self._by_fold(values), strict=True)
-        own = [(part[:, None] @ x)[:, 0] for x, part in parts]
+        own = [(part[:, None] @ x.transpose(1, 2))[:, 0] for x, part in parts]  # a row by a matrix: fast
         return [*own, ((self.gain * values) @ self.sources.x) * self._allowed]
 
     def _least_squares(self, y, tolerance):
@@ -206,16 +206,17 @@ class Regressions:
 
     def _leverage(self, k: int, core, weight):
         """How far each row pulls its own fit, (n_rows,): by its sources, and by its own columns."""
-        of_own = torch.cat([(own[k] ** 2).sum(dim=-1) for own in self.own])
+        of_own = torch.cat([(own[k] ** 2).sum(dim=0) for own in self.own])
         return (self.sources.leverage * weight / weight.mean() + of_own * core).clamp(0, 0.5)
 
 
 def orthonormal(x):
-    """Columns of (…, n_rows, n_columns) as combinations of themselves without overlap; zeros for those left over."""
-    x = x / x.norm(dim=-2, keepdim=True).clamp_min(1e-30)
-    sizes, directions = torch.linalg.eigh((x.transpose(-1, -2) @ x).double())
+    """Columns, the rows of (…, n_columns, n_rows), as combinations of themselves without overlap; zeros for those left
+    over."""
+    x = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+    sizes, directions = torch.linalg.eigh((x @ x.transpose(-1, -2)).double())
     scale = torch.where(sizes > NEGLIGIBLE, sizes.clamp_min(NEGLIGIBLE).rsqrt(), 0.0)
-    return x @ (directions * scale[..., None, :]).float()
+    return (directions * scale[..., None, :]).float().transpose(-1, -2) @ x
 
 
 def _dot(a, b):

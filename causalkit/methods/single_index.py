@@ -212,13 +212,13 @@ class SingleIndexGranger(Method):
         self._check_length(len(rows), min(len(train) for train, _ in folds), gap, x.shape[1], n_own)
 
         features = source_features(x)
+        train, test = map(list, zip(*folds, strict=True))
         nuisance = learn(
-            OwnHistory(x, features, rows, n_own, trials), x[rows], LaggedFeatures(features, rows),
-            [train for train, _ in folds], self.max_lag, self.n_rounds, self.n_steps, self.learning_rate,
-            self.random_state, self._shared(x.shape[1]), self.encoder,
+            OwnHistory(x, features, rows, n_own, trials), x[rows], LaggedFeatures(features, rows), train, test,
+            self.max_lag, self.n_rounds, self.n_steps, self.learning_rate, self.random_state,
+            self._shared(x.shape[1]), self.encoder,
         )  # fmt: skip
         self._check_windows(len(rows), x.shape[1], nuisance)
-        test = [test for _, test in folds]
         tests = tests_of_targets(nuisance, test)
 
         neurons = recording.neuron.values.tolist()
@@ -320,7 +320,7 @@ def _matrices(tests: list[GroupTests], contrast: Array, n_lags: int) -> dict[str
 
 
 def _diagnose(nuisance: Nuisance, goal: Array, test: list[Rows], gap: int) -> xr.Dataset:
-    error = np.concatenate([nuisance.residual[fold, rows] for fold, rows in enumerate(test)])
+    error = np.concatenate([nuisance.residual[fold][nuisance.at(fold, rows)] for fold, rows in enumerate(test)])
     tested = goal[np.concatenate(test)]
     return xr.Dataset(
         {

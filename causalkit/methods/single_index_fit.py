@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from causalkit.methods.lag_choice import LagChoice
-from causalkit.methods.response import Response, evaluate, own_basis, train_response
+from causalkit.methods.response import Response, evaluate, member, own_basis, train_response
 from causalkit.methods.robust_wald import GroupTests, huber_limit, huber_regression, least_squares, wald_of_groups
 from causalkit.methods.shared_regression import Regressions, SharedSources, orthonormal
 from causalkit.methods.source_features import LaggedFeatures, OwnHistory
@@ -20,7 +21,8 @@ Rows = NDArray[np.int64]
 
 ROWS_PER_COMPONENT, MAX_COMPONENTS = 100, 24
 EVIDENCE = 2.0  # standard errors
-MOST_ROWS = 5000  # that say how large errors are, in large recordings
+MOST_ROWS = 5000  # that teach the response and say how large errors are, in large networks
+ROWS_PER_COLUMN = 40  # of the sources, in the regressions of the first turns in large networks
 REGRESSED_ALONE = 3  # targets, where the others share their regressions
 VALUES_AT_ONCE = 1 << 26  # of the targets' own columns, where many targets are regressed at once
 
@@ -35,8 +37,11 @@ class Nuisance:
         One network a fold.
     own : OwnHistory, (n_rows, n_neurons, n_own)
     sources : array (n_rows, n_neurons, n_lags * n_features)
-    residual, gain, index : array (n_folds, n_rows, n_neurons)
-        Forecast errors; the forecast's derivative with respect to the index; the index.
+    seen : list of arrays
+        Of each fold, the rows at which the next two are known, in order.
+    residual, gain : list of arrays (n_seen, n_neurons)
+        Of each fold: forecast errors; the forecast's derivative with respect to the index.
+    index : array (n_folds, n_rows, n_neurons)
     n_lags : int
     first : bool
         The response knows no index yet.
@@ -47,8 +52,9 @@ class Nuisance:
     model: Response
     own: OwnHistory
     sources: Array
-    residual: Array
-    gain: Array
+    seen: list[Rows]
+    residual: list[Array]
+    gain: list[Array]
     index: Array
     n_lags: int
     first: bool
@@ -59,9 +65,30 @@ class Nuisance:
         """Columns of a fold's own history in the tests, at most."""
         return self.own.shape[-1] + 2 + MAX_COMPONENTS
 
+    def at(self, fold: int, rows: Rows) -> Rows:
+        """Where some rows are among those seen."""
+        return np.searchsorted(self.seen[fold], rows)
 
-def learn(own: OwnHistory, goal: Array, sources: LaggedFeatures, train: list[Rows], max_lag: int, n_rounds: int,
-          n_steps: int, learning_rate: float, random_state: int, shared: bool, encoder: str) -> Nuisance:  # fmt: skip
+    def bases(self, target: int, folds: dict[int, Rows]) -> list[Array]:
+        """What each fold's network computes of a target's own history at some rows, (n_rows, n_columns)."""
+        n_components = _n_components(list(folds.values()))
+        if not self.shared:
+            basis = own_basis(self.model, self.own.of_neuron(target), target, n_components)
+            return [basis[fold, rows] for fold, rows in folds.items()]
+        return [
+            own_basis(self.members[fold], self.own.of_neuron(target, rows), target, n_components, torch.float32)[0]
+            for fold, rows in folds.items()
+        ]
+
+    @cached_property
+    def members(self) -> list[Response]:
+        """The network of each fold by itself."""
+        return [member(self.model, fold) for fold in range(self.model.n_models)]
+
+
+def learn(own: OwnHistory, goal: Array, sources: LaggedFeatures, train: list[Rows], test: list[Rows], max_lag: int,
+          n_rounds: int, n_steps: int, learning_rate: float, random_state: int, shared: bool,
+          encoder: str) -> Nuisance:  # fmt: skip
     """Fit response and index in turns; each turn chooses the number of lags anew, the last one by a weaker criterion.
 
     The earlier ones, whose responses are not good yet, would see effects at all lags.
@@ -72,8 +99,8 @@ def learn(own: OwnHistory, goal: Array, sources: LaggedFeatures, train: list[Row
     goal : array (n_rows, n_neurons)
         What follows.
     sources : LaggedFeatures
-    train : list of arrays
-        Training rows of each fold.
+    train, test : list of arrays
+        Rows of each fold: those that teach it, and those whose errors its tests will ask for.
     max_lag, n_rounds, n_steps, learning_rate, random_state, encoder
         As in `SingleIndexGranger`.
     shared : bool
@@ -82,27 +109,70 @@ def learn(own: OwnHistory, goal: Array, sources: LaggedFeatures, train: list[Row
     n_rows, n_neurons, n_own = own.shape
     seeds = np.random.SeedSequence(random_state).generate_state(len(train) * (n_rounds + 1)).reshape(n_rounds + 1, -1)
     model = Response(len(train), n_neurons, n_own, encoder).initialize(seeds[-1])
-    some = [rows[:: 1 + len(rows) // MOST_ROWS] if shared else rows for rows in train]
-    delta = np.stack([huber_limit(_linear_residual(own, goal, rows)) for rows in some])
-    choose_n_lags = LagChoice(sources, train, max_lag)
+    rows_of = _Rows(n_rows, train, test, ROWS_PER_COLUMN * sources.features[0].size, n_rounds, shared)
+    delta = np.stack([huber_limit(_linear_residual(own, goal, rows)) for rows in rows_of.taught])
+    choose_n_lags = LagChoice(sources, rows_of.few, max_lag)
     target_values, index = _single(goal), np.zeros((len(train), n_rows, n_neurons))
     for turn in range(n_rounds):
         steps = n_steps if turn == 0 else n_steps // 2
         train_response(
-            model, own, target_values, _single(index), _single(delta), train, steps, learning_rate, seeds[turn]
-        )
-        forecast, gain = evaluate(model, own, _single(index))
-        residual = goal - forecast
-        delta = np.stack([huber_limit(residual[fold, rows]) for fold, rows in enumerate(train)])
+            model, own, target_values, _single(index), _single(delta), rows_of.taught, steps, learning_rate,
+            seeds[turn],
+        )  # fmt: skip
+        seen = rows_of.seen(turn)
+        forecast, gain = _evaluate(model, own, index, seen, shared)
         if turn == 0:
-            gain = np.ones_like(gain)  # the network has not seen an index yet
-        input_seen = np.clip(residual, -delta[:, None], delta[:, None]) + gain.mean(axis=1, keepdims=True) * index
-        n_lags = choose_n_lags(input_seen, strict=turn < n_rounds - 1)
-        used = sources.at(n_lags, dtype=np.float32 if shared else float)
-        nuisance = Nuisance(model, own, used, residual, gain, index, n_lags, turn == 0, shared)
+            gain = [np.ones_like(part) for part in gain]  # the network has not seen an index yet
+        residual = [goal[rows] - part for rows, part in zip(seen, forecast, strict=True)]
+        nuisance = Nuisance(model, own, None, seen, residual, gain, index, 0, turn == 0, shared)
+        delta = np.stack([
+            huber_limit(residual[fold][nuisance.at(fold, rows)]) for fold, rows in enumerate(rows_of.taught)
+        ])  # fmt: skip
+        inputs_seen = [_input_seen(nuisance, fold, rows, delta[fold]) for fold, rows in enumerate(rows_of.few)]
+        nuisance.n_lags = choose_n_lags(inputs_seen, strict=turn < n_rounds - 1)
+        nuisance.sources = sources.at(nuisance.n_lags, dtype=np.float32 if shared else float)
         if turn < n_rounds - 1:
-            index = _new_indices(nuisance, train)
+            index = _new_indices(nuisance, rows_of.regressed(turn))
     return nuisance
+
+
+class _Rows:
+    """Which rows each step of `learn` looks at: all of a small network; of a large one, where a fold's own rows are
+    many for its columns, only some until the last index is sought, and no more of each fold than is asked for."""
+
+    def __init__(self, n_rows: int, train: list[Rows], test: list[Rows], n_enough: int, n_rounds: int, shared: bool):
+        self.n_rows, self.train, self.test, self.shared, self.last = n_rows, train, test, shared, n_rounds - 1
+        self.few = [_evenly(rows, max(MOST_ROWS, n_enough)) for rows in train] if shared else train
+        self.taught = [_evenly(rows, MOST_ROWS) for rows in self.few] if shared else train
+
+    def regressed(self, turn: int) -> list[Rows]:
+        return self.train if turn == self.last - 1 else self.few
+
+    def seen(self, turn: int) -> list[Rows]:
+        if not self.shared:
+            return [np.arange(self.n_rows)] * len(self.train)
+        if turn < self.last:
+            return self.regressed(turn)
+        return [np.union1d(few, test) for few, test in zip(self.few, self.test, strict=True)]
+
+
+def _evenly(rows: Rows, most: int) -> Rows:
+    """About `most` of the rows at even distances, or all where there are no more."""
+    return rows[:: -(-len(rows) // most)]
+
+
+def _evaluate(model: Response, own: OwnHistory, index: Array, seen: list[Rows], shared: bool):
+    """Forecasts and gains of each fold at the rows that are seen of it, two lists of arrays (n_seen, n_neurons)."""
+    if not shared:  # the same rows of all folds
+        return [list(part) for part in evaluate(model, own, _single(index))]
+    parts = [evaluate(member(model, k), own, _single(index[k, rows])[None], rows) for k, rows in enumerate(seen)]
+    return [[part[0] for part in kind] for kind in zip(*parts, strict=True)]
+
+
+def _input_seen(nuisance: Nuisance, fold: int, rows: Rows, delta: Array) -> Array:
+    """What sources have to explain at some rows, large errors clipped, (n_rows, n_neurons)."""
+    error = np.clip(nuisance.residual[fold][nuisance.at(fold, rows)], -delta, delta)
+    return error + nuisance.gain[fold].mean(axis=0) * nuisance.index[fold, rows]
 
 
 def even_gain(gain: Array) -> Array:
@@ -121,8 +191,10 @@ def linearized(nuisance: Nuisance, fold: int, target: int, rows: Rows, basis: Ar
 
     Around the index that was found, F(history, s) is its forecast plus gain times what s differs by.
     """
-    spread = noise_spread(nuisance.residual[fold, rows, target], basis)
-    gain, error = nuisance.gain[fold, rows, target] / spread, nuisance.residual[fold, rows, target] / spread
+    at = nuisance.at(fold, rows)
+    error, gain = nuisance.residual[fold][at, target], nuisance.gain[fold][at, target]
+    spread = noise_spread(error, basis)
+    gain, error = gain / spread, error / spread
     index = nuisance.index[fold, rows, target]
     own = _with_constant(basis) / spread[:, None]
     return own, even_gain(gain), error + gain * index, error
@@ -143,13 +215,13 @@ def _new_indices(nuisance: Nuisance, train: list[Rows]) -> Array:
 def _new_index(nuisance: Nuisance, target: int, train: list[Rows]) -> Array:
     """Index of one target, (n_folds, n_rows)."""
     others = _others(nuisance.sources, target)
-    basis = own_basis(nuisance.model, nuisance.own.of_neuron(target), target, _n_components(train))
+    bases = nuisance.bases(target, dict(enumerate(train)))
     index = np.zeros(nuisance.index.shape[:2])
     for fold, rows in enumerate(train):
         known = nuisance.index[fold, :, target].any()
         if not (known or nuisance.first):
             continue
-        own, gain, y, error = linearized(nuisance, fold, target, rows, basis[fold, rows])
+        own, gain, y, error = linearized(nuisance, fold, target, rows, bases[fold])
         inputs, limit = gain[:, None] * others[rows], float(huber_limit(error))
         if known or has_input(own, inputs, y, limit):
             coefficients = huber_regression(np.hstack([own, inputs]), y, limit, max_steps=3)
@@ -176,12 +248,12 @@ def _shared_indices(nuisance: Nuisance, train: list[Rows]) -> Array:
 
 
 def _parts(nuisance: Nuisance, targets: Rows, folds: dict[int, Rows]) -> list[list[torch.Tensor]]:
-    """What `linearized` returns of the rows of each fold, all targets in one tensor (n_targets, n_rows, ...)."""
-    parts, n_components = [None] * len(folds), _n_components(list(folds.values()))
+    """What `linearized` returns of the rows of each fold, all targets in one tensor (n_targets, ..., n_rows)."""
+    parts = [None] * len(folds)
     for k, target in enumerate(targets.tolist()):
-        basis = own_basis(nuisance.model, nuisance.own.of_neuron(target), target, n_components)
+        bases = nuisance.bases(target, folds)
         for place, (fold, rows) in enumerate(folds.items()):
-            values = linearized(nuisance, fold, target, rows, basis[fold, rows])
+            values = [value.T for value in linearized(nuisance, fold, target, rows, bases[place])]
             if k == 0:  # filled in place: a list of many arrays would leave holes in memory
                 parts[place] = [torch.empty(len(targets), *value.shape) for value in values]
             for tensor, value in zip(parts[place], values, strict=True):
@@ -199,7 +271,8 @@ def _together(sources: SharedSources, targets: Rows, parts: list[list[torch.Tens
 
 def _some_at_once(targets: Rows, nuisance: Nuisance) -> list[Rows]:
     """Targets in parts whose own columns fit into memory."""
-    size = max(1, VALUES_AT_ONCE // (len(nuisance.own) * nuisance.n_own_columns))
+    n_rows = sum(map(len, nuisance.seen))
+    size = max(1, VALUES_AT_ONCE // (n_rows * nuisance.n_own_columns))
     return np.array_split(targets, -(-len(targets) // size)) if len(targets) else []
 
 
@@ -256,8 +329,8 @@ def _variance_ratios(alone: GroupTests, shared: GroupTests) -> Array:
 
 def _tests_of_target(nuisance: Nuisance, target: int, test: dict[int, Rows]) -> GroupTests:
     others = _others(nuisance.sources, target)
-    basis = own_basis(nuisance.model, nuisance.own.of_neuron(target), target, _n_components(list(test.values())))
-    folds = [linearized(nuisance, fold, target, rows, basis[fold, rows]) for fold, rows in test.items()]
+    bases = zip(test.items(), nuisance.bases(target, test), strict=True)
+    folds = [linearized(nuisance, fold, target, rows, basis) for (fold, rows), basis in bases]
     own, gain, y, error = zip(*folds, strict=True)
     inputs = np.concatenate(gain)[:, None] * others[np.concatenate(list(test.values()))]
     x = np.hstack([linalg.block_diag(*own), inputs])

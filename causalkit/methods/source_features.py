@@ -136,9 +136,9 @@ class OwnHistory:
         rows = torch.as_tensor(self.rows)[chosen]
         return torch.cat([self._windows[len(self.x) - rows], self._averages[rows - 1]], dim=-1)
 
-    def of_neuron(self, neuron: int) -> torch.Tensor:
-        """Single precision, (n_rows, n_own + 4)."""
-        rows = torch.as_tensor(self.rows)
+    def of_neuron(self, neuron: int, chosen: Rows | slice = slice(None)) -> torch.Tensor:
+        """Single precision, (n_chosen, n_own + 4)."""
+        rows = torch.as_tensor(self.rows[chosen])
         return torch.cat([self._windows[:, neuron][len(self.x) - rows], self._averages[:, neuron][rows - 1]], dim=-1)
 
     def values(self, neuron: int, chosen: Rows) -> Array:
