@@ -120,7 +120,8 @@ class OwnHistory:
                 self.averages[trial, :, 2 * k : 2 * k + 2] = lfilter([1 - decay], [1, -decay], features[trial], axis=0)
         self.averages /= np.maximum(self.averages.std(axis=0), 1e-12)
         # in single precision, for networks: windows are views of the reversed recording
-        self._windows = torch.as_tensor(x, dtype=torch.float32).flip(0).unfold(0, n_own, 1)
+        self._reversed = torch.as_tensor(x, dtype=torch.float32).flip(0)
+        self._windows = self._reversed.unfold(0, n_own, 1)
         self._averages = torch.as_tensor(self.averages, dtype=torch.float32)
 
     @property
@@ -139,7 +140,8 @@ class OwnHistory:
     def of_neuron(self, neuron: int, chosen: Rows | slice = slice(None)) -> torch.Tensor:
         """Single precision, (n_chosen, n_own + 4)."""
         rows = torch.as_tensor(self.rows[chosen])
-        return torch.cat([self._windows[:, neuron][len(self.x) - rows], self._averages[:, neuron][rows - 1]], dim=-1)
+        windows = self._reversed[:, neuron].contiguous().unfold(0, self.n_own, 1)  # of one neuron, close together
+        return torch.cat([windows[len(self.x) - rows], self._averages[:, neuron][rows - 1]], dim=-1)
 
     def values(self, neuron: int, chosen: Rows) -> Array:
         """Double precision, (n_chosen, n_own + 4)."""
