@@ -17,6 +17,8 @@ from .recording import as_recording, trial_slices
 
 __all__ = ["counts_of", "steps_of", "tokenize"]
 
+TIMES_STEP_MS = 1.0  # of spike times that a recording holds beside its counts
+
 
 def tokenize(recordings: Any, *, random_state: int = 0) -> xr.Dataset:
     """Write spike trains as tokens (neuron, interval).
@@ -24,8 +26,10 @@ def tokenize(recordings: Any, *, random_state: int = 0) -> xr.Dataset:
     Parameters
     ----------
     recordings : recording, or a sequence of recordings
-        Counts of spikes, (n_times, n_neurons), each. A bin that holds two spikes of a neuron makes two tokens. Several
-        recordings are several sessions: each has neurons of its own, whatever their names.
+        Counts of spikes, (n_times, n_neurons), each. A bin that holds two spikes of a neuron makes two tokens. Where a
+        recording of one trial also holds ``spike_time_ms`` and ``spike_neuron (spike)``, as those of
+        `causalkit.simulate.lif_spikes`, steps are of 1 ms whatever the bins. Several recordings are several sessions:
+        each has neurons of its own, whatever their names.
     random_state : int
         Of the order of the spikes in one step, the same in every call.
 
@@ -57,7 +61,7 @@ def tokenize(recordings: Any, *, random_state: int = 0) -> xr.Dataset:
     sessions = [as_recording(r) for r in (recordings if several else [recordings])]
     if not sessions:
         raise ValueError("there is no recording: give one, or a sequence of them")
-    steps_ms = sorted({float(session.attrs["dt_ms"]) for session in sessions})
+    steps_ms = sorted({_step_ms(session) for session in sessions})
     if len(steps_ms) > 1:
         raise ValueError(
             f"the sessions have steps of {steps_ms} ms: intervals are counted in steps, and must mean the same in all; "
@@ -66,12 +70,11 @@ def tokenize(recordings: Any, *, random_state: int = 0) -> xr.Dataset:
     rng = np.random.default_rng(random_state)
     neuron_id, interval, trials, names, owner = [], [], [], [], []
     for number, session in enumerate(sessions):
-        counts = _whole_counts(session)
-        for rows in trial_slices(session):
-            ids, gaps = _tokens_of_trial(counts[rows], rng)
-            neuron_id.append(ids + len(names))
-            interval.append(gaps)
-            trials.append((len(ids), rows.stop - rows.start, number))
+        for step, neuron, length in _spikes_of(session):
+            order = np.lexsort((rng.random(len(step)), step))
+            neuron_id.append(neuron[order] + len(names))
+            interval.append(np.diff(step[order], prepend=0))
+            trials.append((len(step), length, number))
         own = session["neuron"].values.tolist()
         names += [f"{number}/{name}" for name in own] if len(sessions) > 1 else own
         owner += [number] * len(own)
@@ -133,10 +136,31 @@ def _whole_counts(session: xr.Dataset) -> np.ndarray:
     return values
 
 
-def _tokens_of_trial(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Neuron and interval of each spike of a trial, in order."""
+def _has_times(session: xr.Dataset) -> bool:
+    return "spike_time_ms" in session and "trial" not in session
+
+
+def _step_ms(session: xr.Dataset) -> float:
+    return TIMES_STEP_MS if _has_times(session) else float(session.attrs["dt_ms"])
+
+
+def _spikes_of(session: xr.Dataset) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """Step and neuron of each spike, and the number of steps, of each trial."""
+    counts = _whole_counts(session)
+    if not _has_times(session):
+        return [(*_where(counts[rows]), rows.stop - rows.start) for rows in trial_slices(session)]
+    neuron = session["spike_neuron"].values.astype(np.int64)
+    if (np.bincount(neuron, minlength=counts.shape[1])[: counts.shape[1]] != counts.sum(0)).any():
+        raise ValueError(
+            "spike_neuron and activity do not hold the same number of spikes of each neuron, perhaps because neurons or "
+            "rows were selected: tokens would be of other spikes; drop spike_time_ms and spike_neuron"
+        )
+    step = np.round((session["spike_time_ms"].values - session["time"].values[0]) / TIMES_STEP_MS).astype(np.int64)
+    return [(step, neuron, round(len(counts) * float(session.attrs["dt_ms"]) / TIMES_STEP_MS))]
+
+
+def _where(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Step and neuron of each spike, as often as it was counted."""
     step, neuron = np.nonzero(counts)
     times = counts[step, neuron].astype(np.int64)
-    step, neuron = np.repeat(step, times), np.repeat(neuron, times)
-    order = np.lexsort((rng.random(len(step)), step))
-    return neuron[order].astype(np.int64), np.diff(step[order], prepend=0).astype(np.int64)
+    return np.repeat(step, times), np.repeat(neuron, times)

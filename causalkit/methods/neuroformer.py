@@ -140,7 +140,7 @@ class Neuroformer(Method):
         self.device_ = choose_device(self.device)
         seeds = [int(self.random_state) + member for member in range(self.n_seeds)]
         data = self._windows(recording)
-        first = self._pretrained(values, seeds, float(recording.attrs["dt_ms"]))
+        first = self._pretrained(values, seeds, data.step_ms)
         self.network_ = self._network(values, recording.sizes["neuron"], data.past, seeds)
         if first is not None:
             _take_body(self.network_, first)
@@ -187,13 +187,13 @@ class Neuroformer(Method):
     def _what(self):
         return f"Neuroformer with present_ms={self.present_ms}"
 
-    def _windows(self, recordings, dt_ms=None, fewest=None):
+    def _windows(self, recordings, step_ms=None, fewest=None):
         """Windows of the spikes of one recording or of several."""
         tokens = tokenize(recordings)
         steps = [max(1, round(length / tokens.attrs["dt_ms"])) for length in (self.past_ms, self.present_ms)]
-        if dt_ms is not None and tokens.attrs["dt_ms"] != dt_ms:
+        if step_ms is not None and tokens.attrs["dt_ms"] != step_ms:
             raise ValueError(
-                f"the sessions have steps of {tokens.attrs['dt_ms']} ms and the recording of {dt_ms} ms: intervals are "
+                f"the sessions have steps of {tokens.attrs['dt_ms']} ms and the recording of {step_ms} ms: intervals are "
                 "counted in steps, and must mean the same in both; bin them alike"
             )
         return TokenWindows.cut(tokens, *steps, self.device_, *([] if fewest is None else [fewest]))
@@ -203,12 +203,12 @@ class Neuroformer(Method):
         network = NeuroformerNetwork(len(seeds), n_neurons, past=past, **sizes)
         return network.initialize(seeds).to(self.device_).eval()
 
-    def _pretrained(self, values, seeds, dt_ms):
+    def _pretrained(self, values, seeds, step_ms):
         """A network trained on the other sessions, or None where there are none."""
         if not len(self.sessions):
             return None
         sessions = [as_recording(session) for session in self.sessions]
-        data = self._windows(sessions, dt_ms)
+        data = self._windows(sessions, step_ms)
         owner = np.repeat(np.arange(len(sessions)), [session.sizes["neuron"] for session in sessions])
         owner = torch.tensor(owner, device=self.device_)
         # sessions follow each other in time: mix them, or the last ones would only be tested on

@@ -44,6 +44,7 @@ class TokenWindows:
         without a spike in its present is none.
     session : (n_windows,)
     past : int
+    step_ms : float
     """
 
     neuron: torch.Tensor
@@ -55,6 +56,7 @@ class TokenWindows:
     end: torch.Tensor
     session: torch.Tensor
     past: int
+    step_ms: float
 
     @classmethod
     def cut(cls, tokens, past, present, device="cpu", fewest=MIN_WINDOWS) -> "TokenWindows":
@@ -80,7 +82,7 @@ class TokenWindows:
             )
         columns = (tokens["neuron_id"].values, tokens["interval"].values, clock, (starts - past)[some], first[some],
                    now[some], end[some], session[some])  # fmt: skip
-        return cls(*(torch.tensor(column, device=device) for column in columns), past)
+        return cls(*(torch.tensor(column, device=device) for column in columns), past, tokens.attrs["dt_ms"])
 
     def __len__(self):
         return len(self.begin)
