@@ -17,6 +17,7 @@ _PUBLIC = {
     "SingleIndexGranger": "causalkit.methods.single_index",
     "SpikeIndexGranger": "causalkit.methods.spike_index",
     "DecoderOnlyTransformer": "causalkit.methods.decoder_only",
+    "Neuroformer": "causalkit.methods.neuroformer",
     "SpikeGLM": "causalkit.methods.spike_glm",
     "PairwiseGranger": "causalkit.methods.pairwise_granger",
     "PCMCI": "causalkit.methods.pcmci",

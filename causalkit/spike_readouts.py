@@ -15,9 +15,7 @@ import torch
 from causalkit.progress import progress_bar
 from causalkit.readouts import attention_norms, rollout
 
-__all__ = ["READOUTS", "ROWS", "PairSums", "incidence", "pair_mask", "read"]
-
-ROWS = ("query", "next")
+__all__ = ["READOUTS", "PairSums", "incidence", "pair_mask", "read"]
 
 
 def incidence(mask, targets, sources, n_neurons, weights=None):
@@ -42,7 +40,7 @@ def incidence(mask, targets, sources, n_neurons, weights=None):
     return total.reshape(n_neurons, n_neurons)
 
 
-def pair_mask(batch, past, rows, same_step):
+def pair_mask(batch, past, rows="query", same_step=True):
     """Pairs (B, T, T) of one member's tokens that count, and the neuron of each row (B, T), as arrays.
 
     With `rows` "query", row k is the spike k itself, as published. With "next", it is the spike after it, which is what
@@ -80,7 +78,7 @@ class PairSums:
 
 
 @torch.no_grad()
-def read(network, data, windows, readout="attention", *, rows="query", same_step=True, windows_at_once=16):
+def read(network, data, windows, readout="attention", *, same_step=True, windows_at_once=16):
     """Add up a readout over windows.
 
     Parameters
@@ -90,13 +88,13 @@ def read(network, data, windows, readout="attention", *, rows="query", same_step
     data : causalkit.methods.spike_windows.TokenWindows
     windows : (n,) integer tensor
     readout : str
-        "attention", by layer and head; "norm_weighted", attention times the norm of what it adds to the stream
-        (Kobayashi et al. 2020); "rollout" through the layers (Abnar & Zuidema 2020), of all tokens alike. Of the
-        forecast that came true, always with rows "next": "gradient_x_input", ``|z_j · d log p / d z_j|`` of token j as
-        embedded; "gradient_energy", ``|d log p / d z_j|²``; and "ablation", how much ``log p`` falls, mean over the
-        target's spikes, when all spikes of the source are known as somebody's, with the mean vector of all neurons.
-    rows : {"query", "next"}
-        See `pair_mask`; of attention only.
+        One of `READOUTS`. "attention", by layer and head; "norm_weighted", attention times the norm of what it adds to
+        the stream (Kobayashi et al. 2020), likewise; "rollout" through the layers (Abnar & Zuidema 2020), of all tokens
+        alike: in these, the row is the spike that attends. "attention_next", "norm_weighted_next" and "rollout_next"
+        give it to the spike after it, which it forecasts. Of the forecast that came true: "gradient_x_input",
+        ``|z_j · d log p / d z_j|`` of token j as embedded; "gradient_energy", ``|d log p / d z_j|²``; and "ablation",
+        how much ``log p`` falls, mean over the target's spikes, when all spikes of the source are known as somebody's,
+        with the mean vector of all neurons.
     same_step : bool
         Whether spikes in one step make pairs.
     windows_at_once : int
@@ -106,8 +104,7 @@ def read(network, data, windows, readout="attention", *, rows="query", same_step
     PairSums
     """
     n_neurons = network.next.n_neurons
-    of_batch, total, counts = READOUTS[readout], 0.0, 0
-    rows = rows if readout in OF_ATTENTION else "next"
+    (of_batch, rows), total, counts = READOUTS[readout], 0.0, 0
     with progress_bar(len(windows), f"readout {readout}", unit="window") as bar:
         for some in windows.split(windows_at_once):
             batch = data.batch(some.expand(network.n_models, -1))
@@ -206,8 +203,10 @@ def _with_opening(tokens):
     return torch.nn.functional.pad(tokens, (1, 0), value=False)
 
 
-READOUTS = {
-    "attention": _attention, "norm_weighted": _norm_weighted, "rollout": _rollout,
-    "gradient_x_input": _gradient_x_input, "gradient_energy": _gradient_energy, "ablation": _ablation,
+READOUTS = {  # what it makes of a batch, and whose spike a row is
+    "attention": (_attention, "query"), "attention_next": (_attention, "next"),
+    "norm_weighted": (_norm_weighted, "query"), "norm_weighted_next": (_norm_weighted, "next"),
+    "rollout": (_rollout, "query"), "rollout_next": (_rollout, "next"),
+    "gradient_x_input": (_gradient_x_input, "next"), "gradient_energy": (_gradient_energy, "next"),
+    "ablation": (_ablation, "next"),
 }  # fmt: skip
-OF_ATTENTION = ("attention", "norm_weighted", "rollout")

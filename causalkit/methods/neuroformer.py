@@ -35,8 +35,8 @@ class Neuroformer(Method):
     added up by the tokens' neurons over all layers, heads and windows, is divided by how often the two neurons' spikes
     stood in one window: ``C = N_a / N_z``, see `causalkit.spike_readouts`. No code of that paper is public. The loss and
     the split into past and present follow the released Neuroformer (arXiv 2311.00136), whose sizes (width 256, 8 heads,
-    windows of 150 and 50 ms, dropout .2) are made for one GPU and days of recording: width 32, 4 heads and windows of
-    50 and 50 ms train on a CPU in minutes.
+    windows of 150 and 50 ms, dropout .2) are made for one GPU and days of recording: width 32, 2 heads and windows of
+    25 and 50 ms train on a CPU in minutes.
 
     Parameters
     ----------
@@ -47,14 +47,14 @@ class Neuroformer(Method):
         of the Fourier features of time.
     dropout : float
     readout : str
-        What ``connectivity_`` holds, one of `causalkit.spike_readouts.READOUTS`; `read` reads others.
-    rows : {"query", "next"}
-        Whose row of ``C`` the attention of a spike goes to: its own neuron's, as published, or that of the neuron whose
-        spike comes next, which is what it forecasts.
+        What ``connectivity_`` holds, one of `causalkit.spike_readouts.READOUTS`. "attention" is the published one: the
+        row of ``C`` is the neuron whose spike attends. `read` reads the others without training again.
+    more_readouts : sequence of str
+        Others that ``connectivity_`` holds beside it.
     same_step : bool
         Whether pairs of spikes in one step count in ``C``. Their order is drawn at random.
     n_windows : int, optional
-        Windows, evenly spaced, that ``connectivity_`` is read on; all by default.
+        Windows, evenly spaced, that ``connectivity_`` is read on; all by default. `more_readouts` take a fifth of them.
     sessions : sequence of recordings
         Other networks, on whose spikes the transformer is trained first. Each has neurons of its own. Then all but
         the neurons' vectors and logits goes on with the recording of the fit.
@@ -102,8 +102,8 @@ class Neuroformer(Method):
     algorithm_version = 1
 
     def __init__(
-        self, *, past_ms=50.0, present_ms=50.0, embedding_dim=32, feedforward_dim=64, n_heads=4, n_layers=2,
-        n_frequencies=8, dropout=0.0, readout="attention", rows="query", same_step=True, n_windows=None, sessions=(),
+        self, *, past_ms=25.0, present_ms=50.0, embedding_dim=32, feedforward_dim=64, n_heads=2, n_layers=2,
+        n_frequencies=8, dropout=0.0, readout="attention", more_readouts=(), same_step=True, n_windows=None, sessions=(),
         graph_penalty=0.0, graph_neighbors=5, n_seeds=1, random_state=0, batch_size=32, learning_rate=3e-3,
         learning_rate_decay="linear", weight_decay=0.1, max_epochs=6, patience=6, device="auto", checkpoint=None,
     ):  # fmt: skip
@@ -116,7 +116,7 @@ class Neuroformer(Method):
         self.n_frequencies = n_frequencies
         self.dropout = dropout
         self.readout = readout
-        self.rows = rows
+        self.more_readouts = more_readouts
         self.same_step = same_step
         self.n_windows = n_windows
         self.sessions = sessions
@@ -148,7 +148,12 @@ class Neuroformer(Method):
         history = self._train(self.network_, data, seeds, self._fingerprint(recording, values), graph=graph)
         self.training_ = training_table(history, seeds)
         self.diagnostics_ = _diagnostics(self.network_, data, seeds)
-        return self._connectivity(data, recording["neuron"].values, seeds, self.readout, self.rows, self.n_windows)
+        neurons = recording["neuron"].values
+        result = self._connectivity(data, neurons, seeds, self.readout, self.n_windows)
+        fewer = max(1, (self.n_windows or len(data)) // 5)
+        for name in self.more_readouts:
+            result[f"{name}_score"] = self._connectivity(data, neurons, seeds, name, fewer)["score"]
+        return result
 
     def _hyperparameters(self) -> dict:
         """All hyperparameters that decide a result, checked."""
@@ -160,10 +165,14 @@ class Neuroformer(Method):
         if self.n_windows is not None:
             check_whole("n_windows", self.n_windows, 1)
         check_rate("learning_rate", self.learning_rate)
-        for name, choices in (("readout", tuple(spike_readouts.READOUTS)), ("rows", spike_readouts.ROWS),
+        for name, choices in (("readout", tuple(spike_readouts.READOUTS)),
                               ("learning_rate_decay", ("constant", "linear"))):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(choices)}")
+        if isinstance(self.more_readouts, str) or not set(self.more_readouts) <= set(spike_readouts.READOUTS):
+            raise ValueError(
+                f"more_readouts={self.more_readouts!r} must be a list of {', '.join(spike_readouts.READOUTS)}"
+            )
         for name, least, below in (("past_ms", 1e-9, np.inf), ("present_ms", 1e-9, np.inf), ("dropout", 0, 1),
                                    ("weight_decay", 0, np.inf), ("graph_penalty", 0, np.inf)):  # fmt: skip
             value = getattr(self, name)
@@ -176,8 +185,8 @@ class Neuroformer(Method):
                 "equal share of the channels; change one of the two"
             )
         return self.get_params() | {
-            "sessions": [_digest(as_recording(session)) for session in self.sessions], "checkpoint": None,
-            "device": None,
+            "sessions": [_digest(as_recording(session)) for session in self.sessions],
+            "more_readouts": list(self.more_readouts), "checkpoint": None, "device": None,
         }  # fmt: skip
 
     def _min_times(self):
@@ -241,7 +250,7 @@ class Neuroformer(Method):
 
     def _fingerprint(self, recording, values):
         # how it is read does not make it another training
-        parts = values | {"readout": None, "rows": None, "same_step": None, "n_windows": None,
+        parts = values | {"readout": None, "more_readouts": None, "same_step": None, "n_windows": None,
                           "version": self.algorithm_version}  # fmt: skip
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
         digest_recording(digest, recording)
@@ -249,7 +258,7 @@ class Neuroformer(Method):
 
     # ---- reading out
 
-    def read(self, recording, readout="attention", *, rows="query", n_windows=None):
+    def read(self, recording, readout="attention", *, n_windows=None):
         """Read the fitted model in another way, or on another recording of the same neurons. Nothing is trained.
 
         Parameters
@@ -257,8 +266,6 @@ class Neuroformer(Method):
         recording : recording with the same neurons
         readout : str
             One of `causalkit.spike_readouts.READOUTS`.
-        rows : {"query", "next"}
-            See the class; other readouts than those of attention always say what the next spike is forecast from.
         n_windows : int, optional
             Windows, evenly spaced; all by default. The cost of "ablation" grows with the neurons, that of the gradients
             with the spikes in a window.
@@ -272,20 +279,16 @@ class Neuroformer(Method):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit(recording) first")
         recording = as_recording(recording)
         refuse_other_neurons(recording, self.connectivity_["target"].values)
-        if readout not in spike_readouts.READOUTS or rows not in spike_readouts.ROWS:
-            raise ValueError(
-                f"readout={readout!r}, rows={rows!r}: choose one of {', '.join(spike_readouts.READOUTS)}, with rows "
-                f"{' or '.join(spike_readouts.ROWS)}"
-            )
+        if readout not in spike_readouts.READOUTS:
+            raise ValueError(f"readout={readout!r} is unknown: choose one of {', '.join(spike_readouts.READOUTS)}")
         seeds = self.connectivity_["seed"].values
-        return self._connectivity(self._windows(recording, fewest=1), recording["neuron"].values, seeds, readout, rows,
-                                  n_windows)  # fmt: skip
-
-    def _connectivity(self, data, neurons, seeds, readout, rows, n_windows):
-        windows = torch.linspace(0, len(data) - 1, min(n_windows or len(data), len(data)), device=self.device_)
-        sums = spike_readouts.read(
-            self.network_, data, windows.round().long(), readout, rows=rows, same_step=self.same_step
+        return self._connectivity(
+            self._windows(recording, fewest=1), recording["neuron"].values, seeds, readout, n_windows
         )
+
+    def _connectivity(self, data, neurons, seeds, readout, n_windows):
+        windows = torch.linspace(0, len(data) - 1, min(n_windows or len(data), len(data)), device=self.device_)
+        sums = spike_readouts.read(self.network_, data, windows.round().long(), readout, same_step=self.same_step)
         apart = np.array(sums.normalized)  # (S, layers, heads, N, N), NaN for 0 / 0
         whole = apart.mean((0, 1, 2))
         own = np.eye(len(neurons), dtype=bool)
@@ -301,7 +304,7 @@ class Neuroformer(Method):
         members = known.mean((1, 2))
         result = connectivity.build(
             np.maximum(np.nan_to_num(whole), 0), neurons=neurons, method=self.name,
-            parameters=self._hyperparameters(), readout=readout, rows=rows,
+            parameters=self._hyperparameters(), readout=readout,
             seed_score=xr.DataArray(members, dims=("seed", "target", "source"), coords={"seed": list(seeds)}),
             **{name: v.assign_coords(target=neurons, source=neurons) for name, v in variables.items()},
         )  # fmt: skip
@@ -315,6 +318,7 @@ def _cross_entropies(network, data, windows, owner=None, layers=None):
     if owner is not None:  # a session's spikes are forecast among its own neurons
         foreign = owner != data.session[windows][..., None]  # (S, B, N)
         neuron = neuron.masked_fill(foreign[:, :, None], -torch.inf)
+
     def entropy(logits, truth):
         return cross_entropy(logits.flatten(0, 2), truth.flatten(), reduction="none").view_as(truth)
 

@@ -115,7 +115,7 @@ class NeuroformerNetwork(EnsembleModule):
     """
 
     def __init__(
-        self, n_models, n_neurons, *, past, embedding_dim=32, feedforward_dim=64, n_heads=4, n_layers=2,
+        self, n_models, n_neurons, *, past, embedding_dim=32, feedforward_dim=64, n_heads=2, n_layers=2,
         n_frequencies=8, dropout=0.0,
     ):  # fmt: skip
         super().__init__()
