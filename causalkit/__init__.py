@@ -17,6 +17,7 @@ _PUBLIC = {
     "SingleIndexGranger": "causalkit.methods.single_index",
     "SpikeIndexGranger": "causalkit.methods.spike_index",
     "DecoderOnlyTransformer": "causalkit.methods.decoder_only",
+    "Neuroformer": "causalkit.methods.neuroformer",
     "SpikeGLM": "causalkit.methods.spike_glm",
     "PairwiseGranger": "causalkit.methods.pairwise_granger",
     "PCMCI": "causalkit.methods.pcmci",
@@ -33,8 +34,9 @@ _PUBLIC = {
     "co_input": "causalkit.shared_input",
 }
 _MODULES = (
-    "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn", "plots",
-    "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep", "training", "windows",
+    "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "latent_graph_scores", "metrics",
+    "methods", "nn", "plots", "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep",
+    "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

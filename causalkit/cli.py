@@ -12,7 +12,7 @@ from pathlib import Path
 from . import __version__
 
 _KINDS = ("voltage", "spikes", "calcium", "other")
-_MODELS = ("izhikevich", "var", "lorenz96", "lif", "timeseries")
+_MODELS = ("izhikevich", "var", "lorenz96", "lif", "lif_spikes", "timeseries")
 
 
 def main(argv=None):
@@ -116,7 +116,8 @@ def _simulate(arguments):
     )
     io.write_recording(recording, arguments.out)
     n_times, n_neurons = recording["activity"].shape
-    print(f"{arguments.out}: {n_times:,} steps of 1 ms, {n_neurons} neurons, seed {arguments.seed}")
+    step = f"{recording.attrs['dt_ms']:g} ms"
+    print(f"{arguments.out}: {n_times:,} steps of {step}, {n_neurons} neurons, seed {arguments.seed}")
     if arguments.out.suffix == ".csv":
         what = "voltages" if recording.attrs["kind"] == "voltage" else "values"
         print(f"A CSV file holds the {what} only; write .npz or .nc to keep the connectivity and the spikes.")

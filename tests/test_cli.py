@@ -315,7 +315,7 @@ def test_simulate_writes_the_recording(tmp_path, capsys, suffix):
     assert ("voltages only" in capsys.readouterr().out) == (suffix == ".csv")
 
 
-@pytest.mark.parametrize("model", ["var", "lorenz96", "lif", "timeseries"])
+@pytest.mark.parametrize("model", ["var", "lorenz96", "lif", "lif_spikes", "timeseries"])
 def test_simulate_knows_other_models(tmp_path, capsys, model):
     out = tmp_path / "network.nc"
     assert run("simulate", "--model", model, "--n-neurons", 6, "--n-steps", 80, "--seed", 4, "--out", out) == 0

@@ -13,6 +13,7 @@ _WHERE = {
     "single_index": ("causalkit.methods.single_index", "SingleIndexGranger"),
     "spike_index": ("causalkit.methods.spike_index", "SpikeIndexGranger"),
     "decoder_only": ("causalkit.methods.decoder_only", "DecoderOnlyTransformer"),
+    "neuroformer": ("causalkit.methods.neuroformer", "Neuroformer"),
     "spike_glm": ("causalkit.methods.spike_glm", "SpikeGLM"),
     "pairwise_granger": ("causalkit.methods.pairwise_granger", "PairwiseGranger"),
     "pcmci": ("causalkit.methods.pcmci", "PCMCI"),

@@ -22,7 +22,8 @@ SURROGATES = {
     "time_shuffle": significance.time_shuffle,
     "circular_shift": significance.circular_shift,
 }
-_GIVEN = ("activity", "spikes", "trial", "domain")  # what a method sees; the truth and the raw voltage it does not
+# what a method sees; the truth and the raw voltage it does not
+_GIVEN = ("activity", "spikes", "trial", "domain", "spike_time_ms", "spike_neuron")
 TRUTH = ("connectivity", "lagged_connectivity", "instantaneous")
 _BATCH_VALUES = 4_000_000  # time steps x neurons simulated at once: faster than one by one, and little memory
 

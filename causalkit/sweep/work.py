@@ -23,7 +23,10 @@ from .networks import TRUTH, Network, digest, recordings
 from .stores import Legs
 
 _WITHOUT_EFFECT = ("device", "checkpoint")  # hyperparameters that say where to compute, not what
-_DIAGNOSTICS = ("r2", "test_r2", "ensemble_test_r2", "order", "n_lags", "bandwidth")
+_DIAGNOSTICS = (
+    "r2", "test_r2", "ensemble_test_r2", "order", "n_lags", "bandwidth", "test_cross_entropy", "rate_cross_entropy",
+    "chance_cross_entropy", "test_interval_cross_entropy", "interval_frequency_cross_entropy",
+)  # fmt: skip
 _TRAINING = ("train_loss", "validation_loss", "best_epoch")
 _TOO_LARGE = ("seed_lag_score",)
 
