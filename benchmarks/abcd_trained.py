@@ -62,16 +62,19 @@ class Layer(nn.Module):
 
 
 class MaskedModel(nn.Module):
-    """Symbols in, logits of every symbol out, with embeddings and attention of each layer."""
+    """Symbols in, the last of them a mask; logits of every place out, with embeddings and attention of each layer."""
 
-    def __init__(self):
+    def __init__(self, n_symbols=N_BINS, n_places=N_OBSERVED, n_out=N_BINS):
         super().__init__()
-        self.symbol, self.place = nn.Embedding(N_BINS + 1, WIDTH), nn.Embedding(N_OBSERVED, WIDTH)
+        self.symbol, self.place = nn.Embedding(n_symbols + 1, WIDTH), nn.Embedding(n_places, WIDTH)
         self.layers = nn.ModuleList([Layer() for _ in range(N_LAYERS)])
-        self.out = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, N_BINS))
+        self.out = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, n_out))
 
     def forward(self, symbols):
-        x = self.symbol(symbols) + self.place.weight  # (batch, token, width)
+        return self.after_embedding(self.symbol(symbols))
+
+    def after_embedding(self, embedded):
+        x = embedded + self.place.weight  # (batch, token, width)
         embeddings, attentions = [], []
         for layer in self.layers:
             x, attention = layer(x)

@@ -1,6 +1,7 @@
 """Causal discovery from independences: tests, search, and graphs that say what is known and what is open."""
 
 from .attention import abcd, abcd_heads, agreement, attention_array
+from .explanations import Explanation, cleann, explain_by_rank
 from .independence import (
     PartialCorrelation,
     attention_independence,
@@ -14,7 +15,7 @@ from .scores import compare
 from .time_series import icd_time_series, lagged_independence
 
 __all__ = [
-    "PAG", "Edge", "PartialCorrelation", "abcd", "abcd_heads", "agreement", "attention_array",
-    "attention_independence", "compare", "embedding_independence", "icd", "icd_time_series", "lagged_independence",
-    "oracle_independence", "samples_independence",
+    "PAG", "Edge", "Explanation", "PartialCorrelation", "abcd", "abcd_heads", "agreement", "attention_array",
+    "attention_independence", "cleann", "compare", "embedding_independence", "explain_by_rank", "icd",
+    "icd_time_series", "lagged_independence", "oracle_independence", "samples_independence",
 ]  # fmt: skip

@@ -129,6 +129,11 @@ def search(
     return orient(pag, order, twins=twins)
 
 
+def trees_around(pag: PAG, root: Node, size: int, *, trust_arrows: bool = True) -> list[tuple[Node, ...]]:
+    """Sets of so many nodes that may separate the root from the rest, the nearest first; see `icd`."""
+    return _Scope(pag, None, trust_arrows, at_once=False).trees(root, root, size)
+
+
 def _separate(pag: PAG, u: Node, v: Node, given: Collection[Node], twins: Twins) -> None:
     """Remove an edge and its copies, whose separating sets are shifted likewise."""
     for a, b in twins(u, v):

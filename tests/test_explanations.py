@@ -1,0 +1,67 @@
+"""CLEANN: which sets are tried, in which order, and what comes out where the causes of a prediction are known."""
+
+from itertools import combinations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from causalkit import PAG, abcd
+from causalkit.discovery import cleann, explain_by_rank
+
+ROUND = PAG(["a", "b", "c", "d", "t"], [("a", "o->", "t"), ("b", "o->", "t"), ("c", "o->", "a"), ("d", "o-o", "c")])
+
+
+def asked_of(pag, target, changes=lambda tokens: False, **options):
+    asked = []
+    cleann(pag, target, lambda tokens: asked.append(tokens) or changes(tokens), **options)
+    return asked
+
+
+def test_the_nearest_and_smallest_sets_come_first_and_far_ones_never():
+    # c may not collide at a: the way from t to c leads through a non-collider, so c cannot be told apart behind a
+    assert asked_of(ROUND, "t") == [("a",), ("b",), ("a", "b")]
+
+
+def test_a_collider_opens_the_way_to_what_lies_behind_it():
+    pag = PAG("abct", [("c", "o->", "a"), ("a", "<->", "t"), ("c", "o->", "b"), ("b", "o->", "t")])
+    assert asked_of(pag, "t") == [("a",), ("b",), ("a", "b"), ("a", "c"), ("a", "b", "c")]  # c only together with a
+
+
+def test_the_first_set_that_changes_the_prediction_explains_it():
+    found = cleann(ROUND, "t", lambda tokens: {"a", "b"} <= set(tokens))
+    assert found.tokens == ("a", "b") and found.n_asked == 3
+    assert cleann(ROUND, "t", lambda tokens: "b" in tokens).tokens == ("b",)
+    assert cleann(ROUND, "t", lambda tokens: False) == (None, 3)
+    assert cleann(ROUND, "t", lambda tokens: "b" in tokens and "a" in tokens, max_size=1) == (None, 2)
+
+
+def test_neighbors_that_are_said_to_be_no_causes_are_left_out_only_if_arrows_are_trusted():
+    pag = PAG("abt", [("a", "<->", "t"), ("b", "o->", "t")])
+    assert asked_of(pag, "t", trust_arrows=True) == [("b",)]
+    assert asked_of(pag, "t") == [("a",), ("b",), ("a", "b")]
+
+
+def test_a_prediction_of_two_causes_is_explained_by_them_from_exact_attention():
+    dag = nx.DiGraph([(0, 4), (1, 4), (2, 3)])  # 4 is the prediction; 2 and 3 have nothing to do with it
+    total = np.linalg.inv(np.eye(5) - 0.7 * nx.to_numpy_array(dag, nodelist=range(5)).T)
+    attention = total / total.sum(axis=1, keepdims=True)
+    for order in (range(5), [3, 0, 4, 2, 1]):  # the order of tokens does not matter
+        order = list(order)
+        pag = abcd(attention[np.ix_(order, order)], 10_000, nodes=order)
+        found = cleann(pag, 4, lambda tokens: {0, 1} <= set(tokens))
+        assert set(found.tokens) == {0, 1} and found.n_asked == 3
+    ranked = explain_by_rank([2, 0, 3, 1], lambda tokens: {0, 1} <= set(tokens))
+    assert ranked.tokens == (2, 0, 3, 1) and ranked.n_asked == 4
+
+
+def test_in_a_complete_graph_all_sets_are_tried():
+    pag = PAG.complete(range(5))
+    expected = {frozenset(given) for size in range(1, 5) for given in combinations(range(1, 5), size)}
+    sets = asked_of(pag, 0)
+    assert {frozenset(given) for given in sets} == expected and len(sets) == len(expected)
+
+
+def test_a_target_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="target 'x' is no node"):
+        cleann(ROUND, "x", lambda tokens: True)
