@@ -20,7 +20,7 @@ def recording_of(values, trial=None):
 
 
 @given(counts, st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_counts_come_back_whatever_the_order_in_a_step(values, seed):
     tokens = spike_tokens.tokenize(recording_of(values), random_state=seed)
     assert tokens.sizes["token"] == values.sum()
@@ -28,7 +28,7 @@ def test_counts_come_back_whatever_the_order_in_a_step(values, seed):
 
 
 @given(counts, st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_trials_come_back_and_each_starts_its_own_clock(values, data):
     cut = data.draw(st.integers(0, len(values)))
     trial = np.repeat([7, 3], [cut, len(values) - cut])
@@ -41,7 +41,7 @@ def test_trials_come_back_and_each_starts_its_own_clock(values, data):
 
 
 @given(st.lists(counts, min_size=2, max_size=3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_sessions_come_back_one_by_one(several):
     tokens = spike_tokens.tokenize([recording_of(values) for values in several])
     assert tokens.sizes["neuron"] == sum(values.shape[1] for values in several)
@@ -102,14 +102,13 @@ def test_what_is_no_spike_train_is_refused():
 
 
 @given(arrays(np.int64, (40, 3), elements=st.integers(0, 2)), st.integers(1, 6), st.integers(1, 6), st.integers(0, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_every_spike_is_in_one_present_and_sees_its_past(values, past, present, cut):
     trial = np.repeat([0, 1], [cut, 40 - cut])
     tokens = spike_tokens.tokenize(recording_of(values, trial))
     lengths = tokens["n_steps"].values
-    whole = [spike_tokens.steps_of(tokens)[a:b] < n // present * present for a, b, n in zip(
-        np.cumsum(tokens.n_tokens) - tokens.n_tokens, np.cumsum(tokens.n_tokens), lengths, strict=True)]  # fmt: skip
-    expected = int(np.concatenate(whole).sum())
+    covered = np.repeat(lengths // present * present, tokens["n_tokens"].values)  # the rest fills no window
+    expected = int((spike_tokens.steps_of(tokens) < covered).sum())
     if not expected:
         with pytest.raises(ValueError, match="record longer"):
             TokenWindows.cut(tokens, past, present)
