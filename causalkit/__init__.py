@@ -18,6 +18,8 @@ _PUBLIC = {
     "SpikeIndexGranger": "causalkit.methods.spike_index",
     "DecoderOnlyTransformer": "causalkit.methods.decoder_only",
     "SpikeGLM": "causalkit.methods.spike_glm",
+    "PartialCorrelation": "causalkit.methods.partial_correlation",
+    "CrossCorrelogram": "causalkit.methods.cross_correlogram",
     "PairwiseGranger": "causalkit.methods.pairwise_granger",
     "PCMCI": "causalkit.methods.pcmci",
     "PCMCIPlus": "causalkit.methods.pcmci",

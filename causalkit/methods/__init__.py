@@ -14,6 +14,8 @@ _WHERE = {
     "spike_index": ("causalkit.methods.spike_index", "SpikeIndexGranger"),
     "decoder_only": ("causalkit.methods.decoder_only", "DecoderOnlyTransformer"),
     "spike_glm": ("causalkit.methods.spike_glm", "SpikeGLM"),
+    "partial_correlation": ("causalkit.methods.partial_correlation", "PartialCorrelation"),
+    "cross_correlogram": ("causalkit.methods.cross_correlogram", "CrossCorrelogram"),
     "pairwise_granger": ("causalkit.methods.pairwise_granger", "PairwiseGranger"),
     "pcmci": ("causalkit.methods.pcmci", "PCMCI"),
     "pcmci_plus": ("causalkit.methods.pcmci", "PCMCIPlus"),
