@@ -33,8 +33,8 @@ _PUBLIC = {
     "co_input": "causalkit.shared_input",
 }
 _MODULES = (
-    "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn", "plots",
-    "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep", "training", "windows",
+    "connectivity", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn", "plots",
+    "preprocess", "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep", "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
