@@ -36,9 +36,9 @@ _PUBLIC = {
     "co_input": "causalkit.shared_input",
 }
 _MODULES = (
-    "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "latent_graph_scores", "metrics",
-    "methods", "nn", "plots", "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep",
-    "training", "windows",
+    "connectivity", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics", "latent_graph_scores", "methods",
+    "metrics", "nn", "plots", "preprocess", "readouts", "recording", "rerun", "significance", "simulate", "summary",
+    "sweep", "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

@@ -4,6 +4,7 @@ import argparse
 import ast
 import difflib
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from . import __version__
 
 _KINDS = ("voltage", "spikes", "calcium", "other")
+_LONGEST_MESSAGE = 2000
 _MODELS = ("izhikevich", "var", "lorenz96", "lif", "lif_spikes", "timeseries")
 
 
@@ -22,6 +24,7 @@ def main(argv=None):
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             arguments = _parser().parse_args(argv)
+            arguments.command = shlex.join(["causalkit", *map(str, sys.argv[1:] if argv is None else argv)])
             arguments.run(arguments)
             sys.stdout.flush()
         return 0
@@ -41,63 +44,14 @@ def main(argv=None):
             message = f"not enough memory: use fewer neurons or a shorter recording ({message})"
         elif isinstance(error, OSError) and error.strerror:
             message = f"{error.filename}: {error.strerror}: check the file and its permissions"
-        print(f"causalkit: error: {message}", file=sys.stderr)
+        print(f"causalkit: error: {_one_line(message)}", file=sys.stderr)
         return 2
 
 
 def _infer(arguments):
-    from . import io, methods
+    from . import infer
 
-    method = methods.get(arguments.method)
-    method = method(**_parameters(method, arguments.param))
-    if arguments.out is not None:
-        io.check_output(arguments.out, (".nc", ".csv"), overwrite=arguments.overwrite)
-        if arguments.out.exists() and arguments.input.exists() and arguments.out.samefile(arguments.input):
-            raise ValueError(f"{arguments.out} is the recording itself: write the result somewhere else")
-    elif not arguments.dry_run:
-        raise ValueError(
-            "--out is missing: name the file for the result, .nc (all scores) or .csv (edge table)"
-        )
-    recording = io.read(
-        arguments.input,
-        dt_ms=arguments.dt_ms,
-        kind=arguments.kind,
-        neurons=arguments.neurons,
-        start=arguments.start,
-        stop=arguments.stop,
-    )
-    if arguments.dry_run:
-        _report_dry_run(method, recording, arguments.input)
-        return
-
-    result = method.fit(recording).connectivity_
-    from . import connectivity
-
-    if arguments.out.suffix == ".nc":
-        connectivity.to_netcdf(result, arguments.out)
-    else:
-        with io.atomic(arguments.out) as temporary:
-            connectivity.to_frame(result).to_csv(temporary, index=False, lineterminator="\n")
-    n = result.sizes["target"]
-    seconds = result.attrs["seconds"]
-    print(f"{arguments.out}: {method.name} scores of {n * (n - 1)} ordered pairs, in {_duration(seconds)}")
-
-
-def _report_dry_run(method, recording, path):
-    from .recording import validate
-    from .summary import describe, estimate_seconds, looks_like_spikes
-
-    print(path)
-    print(describe(recording))
-    if recording.encoding.get("kind_assumed") and looks_like_spikes(recording):
-        print("hint        these look like spikes: pass --kind spikes")
-    kind, kinds = recording.attrs["kind"], method.traits.input_kinds
-    if kind not in kinds:
-        raise ValueError(f"{method.name} reads recordings of kind {', '.join(kinds)}, this one is {kind}")
-    validate(recording)
-    changed = {k: v for k, v in method.get_params().items() if v != type(method)().get_params()[k]}
-    print(f"method      {method.name}" + "".join(f", {name} = {value!r}" for name, value in changed.items()))
-    print(f"time        {_duration(estimate_seconds(method, recording))} on this machine (estimated)")
+    infer.run(arguments)
 
 
 def _simulate(arguments):
@@ -160,7 +114,7 @@ def _report_sweep(grid, units, store):
         + (f", of which {failed} failed before" if failed else "")
     )
     if missing:
-        print(f"time        {_duration(estimate_work(missing))}, one unit after another on this machine (estimated)")
+        print(f"time        {duration(estimate_work(missing))}, one unit after another on this machine (estimated)")
 
 
 def _methods(arguments):
@@ -172,7 +126,7 @@ def _methods(arguments):
         print("  " + "\n  ".join(f"--param {key}={value}" for key, value in parameters.items()) + "\n")
 
 
-def _parameters(method, given):
+def parameters_of(method, given):
     """Hyperparameters of name=value texts, checked against the method's."""
     known, values = method().get_params(), {}
     for text in given:
@@ -196,7 +150,8 @@ def _parameters(method, given):
     return values
 
 
-def _duration(seconds):
+def duration(seconds):
+    """About how long, in words."""
     for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= 2 * size:
             return f"about {seconds / size:.0f} {unit}"
@@ -207,8 +162,14 @@ def _names(text):
     return [name.strip() for name in text.split(",")]
 
 
+def _one_line(message):
+    """A message without what would steer a screen, and no longer than anyone reads: it may quote a hostile file."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(message).split()))
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
+
+
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"causalkit: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"causalkit: warning: {_one_line(message)}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -229,15 +190,32 @@ def _parser():
         "infer",
         help="infer the connectivity of a recording",
         description="Infer the connectivity of a recording and write its scores.",
-        epilog="INPUT is .npz, .csv, .nc or a folder of the paper's authors: see causalkit.io.read.",
+        epilog="INPUT is .nwb, .npz, .csv, .nc, .zarr or a folder of the paper's authors: see causalkit.io.read.",
         allow_abbrev=False,
     )
     infer.set_defaults(run=_infer)
     infer.add_argument("input", metavar="INPUT", type=Path, help="the recording")
-    infer.add_argument("--method", required=True, help="mvgc, single_index, spike_index ...; see: causalkit methods")
     infer.add_argument(
-        "--out", metavar="FILE", type=Path, help="result: .nc (all scores) or .csv (edge table)"
+        "--method",
+        help="mvgc, single_index, spike_index ..., several with commas, or all that suit; default: by the kind of "
+        "recording; see: causalkit methods",
     )
+    infer.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="result: .nc (all scores), .csv or .parquet (edge table) or .graphml; repeat for more",
+    )
+    infer.add_argument(
+        "--fdr", metavar="X", type=float, default=0.05, help="false discovery rate of the edges, default 0.05"
+    )
+    infer.add_argument("--list", action="store_true", help="list what INPUT holds, for --series, and do nothing else")
+    infer.add_argument("--series", metavar="NAME", help="which of several things in INPUT to read")
+    infer.add_argument("--epochs", metavar="NAME", help="use the intervals of this table of an NWB file as trials")
+    infer.add_argument("--bin-ms", metavar="X", type=float, help="count spikes in bins of this width")
+    infer.add_argument("--resample-ms", metavar="X", type=float, help="a longer time step, after an anti-alias filter")
+    infer.add_argument("--detrend", metavar="HOW", help="constant, linear or highpass:SECONDS")
     infer.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
     infer.add_argument(
         "--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage"

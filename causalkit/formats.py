@@ -8,7 +8,6 @@ import json
 import zipfile
 
 import numpy as np
-import xarray as xr
 
 from .recording import trial_slices
 from .tables import is_time, read_table, refuse_clocks, split_time, time_unit
@@ -21,7 +20,7 @@ _FOLDER = {
     "connectivity": "connectivity",
     "params_abcd": "params",
 }
-_MS = {  # of each unit of time
+MS = {  # of each unit of time
     "ns": 1e-6, "nanosecond": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "microsecond": 1e-3,
     "ms": 1.0, "msec": 1.0, "millisecond": 1.0, "s": 1e3, "sec": 1e3, "second": 1e3,
     "min": 6e4, "minute": 6e4, "h": 3.6e6, "hour": 3.6e6, "day": 8.64e7,
@@ -87,36 +86,6 @@ def read_folder(path):
     return found
 
 
-def read_netcdf(path):
-    with path.open("rb") as file:
-        magic = file.read(4)
-    engine = {b"\x89HDF": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy"}.get(magic)
-    try:
-        if engine is None:
-            raise ValueError("it is neither HDF5 nor classic netCDF")
-        with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
-            dataset = opened.load()
-    except Exception as error:  # h5py and scipy raise nearly anything on a damaged file
-        raise ValueError(
-            f"{path} cannot be read as netCDF ({str(error).splitlines()[0]}): it is cut off or another kind "
-            "of file; write it again"
-        ) from error
-    if "activity" not in dataset or set(dataset["activity"].dims) != {"time", "neuron"}:
-        held = ", ".join(f"{name} {values.dims}" for name, values in dataset.data_vars.items()) or "nothing"
-        raise ValueError(
-            f"{path} has no activity (time, neuron) but {held}: a recording needs that variable; a file of "
-            "scores (target, source) is a result, not a recording"
-        )
-    attributes = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in dataset.attrs.items()}
-    found = {"dataset": dataset.transpose("time", "neuron", ...), "attributes": attributes}
-    if "time" in dataset.coords:
-        unit = dataset["time"].attrs.get("units", "ms" if "dt_ms" in dataset.attrs else None)
-        found |= {"time": dataset["time"].values, "unit": _unit(path, unit)}
-    if "trial" in dataset.variables:
-        found["trial"] = dataset["trial"].values
-    return found
-
-
 def spike_flags(spikes, shape):
     """Return flags (n_times, n_neurons) of flags, or of pairs of time step and neuron counted from 0."""
     if spikes is None or (spikes.shape == shape and np.isin(spikes, (0, 1)).all()):
@@ -145,7 +114,7 @@ def time_step(path, asked, stored, time, unit, trial, n_times):
     asked, stored : float or None
         In ms: from the caller and from the file's attributes.
     time : array or None, shape (n_times,)
-    unit : a key of `_MS`, or None
+    unit : a key of `MS`, or None
     trial : array or None, shape (n_times,)
         Times may start anew with a trial.
 
@@ -182,7 +151,7 @@ def time_step(path, asked, stored, time, unit, trial, n_times):
                 f"{path}: the time step is {step:g}, and 'time' does not say of what: call it time_ms or time_s"
             )
         in_seconds = unit is None and asked is not None and np.isclose(float(asked), 1000 * step, rtol=CLOCK_TOLERANCE)
-        scale = _MS["s" if in_seconds else unit or "ms"]
+        scale = MS["s" if in_seconds else unit or "ms"]
         time = time * scale
         if len(steps):
             known["the step of the times"] = float(f"{steps.mean() * scale:.9g}")
@@ -225,12 +194,12 @@ def _attributes(path, arrays):
     return attributes | {name: v.item() if v.size == 1 else v.tolist() for name, v in values.items()}
 
 
-def _unit(path, unit):
-    """Return the key in `_MS` of a unit of netCDF, which may be a plural and say since when; None of None."""
+def unit_name(path, unit):
+    """Return the key in `MS` of a unit of netCDF, which may be a plural and say since when; None of None."""
     if unit is None:
         return None
     name = str(unit).split(" since ")[0].strip()
-    known = next((key for key in (name, name.lower(), name.lower().removesuffix("s")) if key in _MS), None)
+    known = next((key for key in (name, name.lower(), name.lower().removesuffix("s")) if key in MS), None)
     if known is None:
         raise ValueError(f"{path}: time has the units {unit!r}: convert it, and call them ms, s, us or min")
     return known

@@ -2,7 +2,10 @@
 
 import os
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tqdm import TqdmWarning
 
@@ -10,7 +13,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets gets a bar of text
     from tqdm.auto import tqdm
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "stopwatch"]
 
 
 def progress_bar(total: int, description: str, *, wanted: bool = True, **options) -> tqdm:
@@ -22,3 +25,25 @@ def progress_bar(total: int, description: str, *, wanted: bool = True, **options
     allowed = os.environ.get("CAUSALKIT_PROGRESS", "0" if os.environ.get("CI") else "1") != "0"
     shown = wanted and allowed and (in_notebook or sys.stderr.isatty())
     return tqdm(total=total, desc=description, disable=not shown, leave=False, **options)
+
+
+@contextmanager
+def stopwatch(description: str, *, wanted: bool = True) -> Iterator[None]:
+    """Show for how long something runs that does not say how far it is; where `progress_bar` shows."""
+    done = threading.Event()
+    with progress_bar(0, description, wanted=wanted, bar_format="{desc}: {elapsed}") as bar:
+        if bar.disable:
+            yield
+            return
+
+        def tick():
+            while not done.wait(0.5):
+                bar.refresh()
+
+        ticking = threading.Thread(target=tick, daemon=True)
+        ticking.start()
+        try:
+            yield
+        finally:
+            done.set()
+            ticking.join()

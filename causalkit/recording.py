@@ -150,11 +150,17 @@ def from_array(
 def as_recording(data: Any) -> xr.Dataset:
     """Return `data` as a recording: a Dataset is checked and copied shallowly, the rest goes to `from_array`.
 
+    Objects of Neo and pynapple go to `causalkit.io.convert`, which also takes what they need to be told.
+
     Raises
     ------
     TypeError, ValueError
         As `from_array`; also for a Dataset without `activity (time, neuron)`, `kind` or `dt_ms`.
     """
+    if type(data).__module__.split(".")[0] in ("neo", "pynapple"):
+        from .io import convert  # not at the top: it reads files, and imports this module
+
+        return convert(data)
     if not isinstance(data, xr.Dataset):
         return from_array(data)
     if "activity" not in data:
