@@ -31,10 +31,12 @@ _PUBLIC = {
     "oracle_independence": "causalkit.discovery",
     "abcd": "causalkit.discovery",
     "co_input": "causalkit.shared_input",
+    "report": "causalkit.reporting",
 }
 _MODULES = (
     "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn", "plots",
-    "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep", "training", "windows",
+    "readouts", "recording", "reporting", "rerun", "significance", "simulate", "summary", "sweep", "training",
+    "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
