@@ -34,11 +34,12 @@ _PUBLIC = {
     "oracle_independence": "causalkit.discovery",
     "abcd": "causalkit.discovery",
     "co_input": "causalkit.shared_input",
+    "report": "causalkit.reporting",
 }
 _MODULES = (
     "connectivity", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics", "latent_graph_scores", "methods",
-    "metrics", "nn", "plots", "preprocess", "readouts", "recording", "rerun", "significance", "simulate", "summary",
-    "sweep", "training", "windows",
+    "metrics", "nn", "plots", "preprocess", "readouts", "recording", "reporting", "rerun", "significance",
+    "simulate", "summary", "sweep", "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

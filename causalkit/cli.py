@@ -1,4 +1,4 @@
-"""The command line, ``causalkit infer | simulate | sweep | methods``: it reads, calls, writes and reports."""
+"""The command line, ``causalkit infer | report | simulate | sweep | methods``: it reads, calls, writes and reports."""
 
 import argparse
 import ast
@@ -52,6 +52,47 @@ def _infer(arguments):
     from . import infer
 
     infer.run(arguments)
+
+
+def _report(arguments):
+    import shlex
+
+    from . import connectivity, io
+    from .methods.default import default_method
+    from .reporting import report
+
+    io.check_output(arguments.out, (".html",), overwrite=arguments.overwrite)
+    recording = io.read(
+        arguments.input,
+        dt_ms=arguments.dt_ms,
+        kind=arguments.kind,
+        neurons=arguments.neurons,
+        start=arguments.start,
+        stop=arguments.stop,
+    )
+    if arguments.scores is not None:
+        if arguments.method is not None:
+            raise ValueError("--scores and --method are both given: scores are there already; leave one out")
+        result = connectivity.from_netcdf(arguments.scores)
+    else:
+        from . import methods
+
+        kind = recording.attrs["kind"]
+        method = methods.get(arguments.method)() if arguments.method else default_method(kind)
+        result = method.fit(recording).connectivity_
+    page = report(
+        recording,
+        result,
+        fdr=arguments.fdr,
+        title=arguments.title or arguments.input.name,
+        command=arguments.command,
+        source=arguments.input.name,
+        second_opinion=not arguments.no_second_opinion,
+    )
+    page.save(arguments.out)
+    warned = [finding.title for finding in page.findings if finding.warns]
+    told = f"warnings: {'; '.join(warned)}" if warned else "no warnings"
+    print(f"{arguments.out}: {result.attrs.get('method', 'scores')} of {result.sizes['target']} neurons, {told}")
 
 
 def _simulate(arguments):
@@ -234,6 +275,28 @@ def _parser():
         "--dry-run", action="store_true", help="describe the recording, estimate the time, write nothing"
     )
     infer.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+
+    report = commands.add_parser(
+        "report",
+        help="make a page about a recording and its connectivity",
+        description="Make one HTML page about a recording and its connectivity, which opens in any browser.",
+        epilog="Without --scores a method is fitted first: single_index, for spikes spike_index, for calcium mvgc.",
+        allow_abbrev=False,
+    )
+    report.set_defaults(run=_report)
+    report.add_argument("input", metavar="RECORDING", type=Path, help="the recording, as for infer")
+    report.add_argument("--out", metavar="FILE", type=Path, required=True, help="the page, .html")
+    report.add_argument("--scores", metavar="FILE", type=Path, help="what infer wrote of it, .nc")
+    report.add_argument("--method", metavar="NAME", help="the method to fit; see: causalkit methods")
+    report.add_argument("--fdr", metavar="Q", type=float, default=0.05, help="false discovery rate, default 0.05")
+    report.add_argument("--title", metavar="TEXT", help="heading of the page; default: the file's name")
+    report.add_argument("--no-second-opinion", action="store_true", help="compare with no other method")
+    report.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
+    report.add_argument("--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage")
+    report.add_argument("--neurons", metavar="A,B,C", type=_names, help="use these neurons only")
+    report.add_argument("--start", metavar="MS", type=float, help="first time to use, in ms")
+    report.add_argument("--stop", metavar="MS", type=float, help="time to stop before, in ms")
+    report.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
     simulate = commands.add_parser(
         "simulate",

@@ -8,7 +8,7 @@ targets, columns are sources.
 
 from .ancestral import ancestral_graph
 from .calibration import discovery_curves, reliability
-from .fdr_slider import FDRSlider, fdr_slider
+from .fdr_slider import FDRSlider, fdr_slider, share_slider
 from .graphs import connectivity_pair, network_graph, score_matrices
 from .lagged import lagged_matrices, rank_spread, ranked_scores
 from .lengths import length_curves
@@ -21,5 +21,5 @@ __all__ = [
     "FDRSlider", "ancestral_graph", "auroc_violins", "connectivity_pair", "cost_curves", "discovery_curves",
     "fdr_slider", "forecast_traces", "lag_profiles", "lagged_matrices", "length_curves", "network_graph",
     "paired_effects", "r2_histogram", "rank_spread", "ranked_scores", "raster", "readout_maps", "readout_scores",
-    "reliability", "roc", "score_matrices", "setting_curves", "training_curves", "voltage_traces",
+    "reliability", "roc", "score_matrices", "setting_curves", "share_slider", "training_curves", "voltage_traces",
 ]  # fmt: skip

@@ -14,9 +14,12 @@ from ..connectivity import EDGE, adjacency
 from .style import BLUE, RED
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # of all pairs, for methods without p-values
 BEND = 0.13  # of an edge's length, as in `network_graph`: edges of opposite direction stay apart
 RADIUS = 100.0  # of the ring of neurons
 DASHES = "5 4"
+BY_RATE = {"label": "false discovery rate", "edge": "adjusted p-value"}
+BY_SHARE = {"label": "share of pairs shown", "edge": "among the strongest share of"}
 LETTERS = 8  # of a name
 NAMES = {1: "excites", -1: "inhibits", 0: "drives"}
 COLORS = {1: RED, -1: BLUE, 0: "currentColor"}
@@ -58,6 +61,7 @@ for (const figure of document.querySelectorAll(".ck-fdr:not([data-ready])")) {
     input.setAttribute("aria-valuetext", value);
     figure.querySelector("b").textContent = value;
     said.textContent = sentence;
+    figure.dispatchEvent(new CustomEvent("ck-rate", { bubbles: true, detail: rate }));
   };
   input.closest("label").hidden = false;
   input.addEventListener("input", show);
@@ -73,10 +77,13 @@ class FDRSlider:
     ----------
     html : str
         The whole figure. It needs no other file, and several may stand on one page.
+    figure : str
+        The same without its style and script, for a page that brings `STYLE` and `SCRIPT` itself.
     """
 
-    def __init__(self, html, about):
-        self.html, self.about = html, about
+    def __init__(self, figure, about):
+        self.figure, self.about = figure, about
+        self.html = f"<style>{STYLE}</style>{figure}<script>{{{SCRIPT}}}</script>"
 
     def _repr_html_(self):
         return self.html
@@ -85,7 +92,7 @@ class FDRSlider:
         return f"FDRSlider({self.about})"
 
 
-def fdr_slider(connectivity, truth=None, *, fdr=0.05, rates=RATES, caption=""):
+def fdr_slider(connectivity, truth=None, *, fdr=0.05, rates=RATES, caption="", most_edges=None):
     """Draw the estimated graph with a slider for the false discovery rate, beside the true graph if that is known.
 
     At every rate the graph is exactly that of ``connectivity.adjacency(connectivity, fdr=rate)``. Red arrows excite,
@@ -106,6 +113,8 @@ def fdr_slider(connectivity, truth=None, *, fdr=0.05, rates=RATES, caption=""):
         Where it can stand, besides `fdr`; from 0 to 1.
     caption : str
         A sentence below the figure.
+    most_edges : int, optional
+        Draw the strongest estimated edges only, for large networks. Sentences count all.
 
     Returns
     -------
@@ -122,31 +131,111 @@ def fdr_slider(connectivity, truth=None, *, fdr=0.05, rates=RATES, caption=""):
     if truth is not None:
         connectivity, weights = _aligned(connectivity, truth)
     graphs = np.stack([adjacency(connectivity, fdr=rate).values for rate in rates])
-    first, last = graphs[rates.index(fdr)], graphs[-1]
     adjusted = significance.fdr(connectivity["p_value"].transpose(*EDGE)).values
+    sentences = [rate_sentence(rate, graph, weights) for rate, graph in zip(rates, graphs, strict=True)]
+    return level_slider(
+        connectivity, weights, adjusted, graphs, rates, fdr, sentences, caption=caption, most_edges=most_edges
+    )
+
+
+def share_slider(connectivity, *, share=0.1, shares=SHARES, caption="", most_edges=None):
+    """Draw the graph of the strongest pairs, with a slider for their share: for methods that give no p-values.
+
+    At every share the graph is that of ``connectivity.adjacency(connectivity, density=share)``. How many edges there
+    are is the reader's choice and no finding, which the sentence below the slider says.
+
+    Parameters
+    ----------
+    connectivity : xarray.Dataset
+        With `score` (target, source), and `sign` where the method gives it.
+    share : float, default 0.1
+        Share of all ordered pairs at which the slider stands first.
+    shares : sequence of float
+        Where it can stand, besides `share`; from 0 to 1.
+    caption : str
+        A sentence below the figure.
+    most_edges : int, optional
+        Draw the strongest edges only, for large networks. Sentences count all.
+
+    Returns
+    -------
+    FDRSlider
+        Shown when it is the last line of a cell; its `html` can be written to a file.
+
+    Raises
+    ------
+    ValueError
+        If a share lies outside 0 to 1.
+    """
+    shares = sorted({float(value) for value in (*shares, share)})
+    graphs = np.stack([adjacency(connectivity, density=value).values for value in shares])
+    place = pair_ranks(connectivity)
+    sentences = [share_sentence(value, graph) for value, graph in zip(shares, graphs, strict=True)]
+    return level_slider(
+        connectivity, None, place, graphs, shares, share, sentences, caption=caption, most_edges=most_edges,
+        words=BY_SHARE,
+    )  # fmt: skip
+
+
+def pair_ranks(connectivity):
+    """Share of pairs whose score is at least as strong, (n_neurons, n_neurons): 1 for the weakest, NaN on the diagonal.
+
+    Ties go as in ``connectivity.adjacency(connectivity, density=...)``, target by target.
+    """
+    score = connectivity["score"].transpose(*EDGE).values
+    n = len(score)
+    possible = n * (n - 1)
+    ranks = np.full(n * n, np.nan)
+    order = np.argsort(-np.where(np.eye(n, dtype=bool), -np.inf, score).ravel(), kind="stable")
+    # An edge is in the graph of a share if its place is within the rounded number: half a place makes both agree.
+    ranks[order[:possible]] = (np.arange(1, possible + 1) - 0.5) / possible
+    return ranks.reshape(n, n)
+
+
+def level_slider(
+    connectivity, weights, levels, graphs, rates, first_rate, sentences, *, caption, most_edges,
+    words=BY_RATE,
+):  # fmt: skip
+    """Of graphs, one a rate, the figure; `levels` (target, source) is the rate from which on an edge is there."""
+    first, last = graphs[rates.index(first_rate)], graphs[-1]
+    drawn = last
+    if most_edges is not None and last.sum() > most_edges:
+        drawn = _strongest(connectivity, levels, last, most_edges)
     sign = np.zeros(last.shape, dtype=int)
     if "sign" in connectivity:
         sign = connectivity["sign"].transpose(*EDGE).values.astype(int)
 
-    ring = _Ring(connectivity["source"].values, max(first.sum(), np.count_nonzero(weights)))
+    ring = _Ring(connectivity["source"].values, max((first & drawn).sum(), np.count_nonzero(weights)), words["edge"])
     panels, kinds = [], set(sign[last])
     if weights is not None:
         true_sign = np.zeros_like(sign) if weights.dtype == bool else np.sign(weights).astype(int)
         edges = [
-            ring.edge(*pair, true_sign[*pair], adjusted[*pair], of="truth", dashed=not first[*pair])
+            ring.edge(*pair, true_sign[*pair], levels[*pair], of="truth", dashed=not first[*pair])
             for pair in np.argwhere(weights)
         ]
         panels.append(ring.panel("true graph", edges))
         kinds |= set(true_sign[weights != 0])
     edges = [
-        ring.edge(*pair, sign[*pair], adjusted[*pair], of="estimate", hidden=not first[*pair],
+        ring.edge(*pair, sign[*pair], levels[*pair], of="estimate", hidden=not first[*pair],
                   dashed=weights is not None and not weights[*pair])
-        for pair in np.argwhere(last)
+        for pair in np.argwhere(drawn)
     ]  # fmt: skip
-    panels.append(ring.panel("estimate", edges))
-    states = [(rate, f"{rate:g}", _sentence(rate, graph, weights)) for rate, graph in zip(rates, graphs, strict=True)]
-    html = _figure(states, rates.index(fdr), panels, _legend(kinds, weights is not None), caption)
-    return FDRSlider(html, f"{len(sign)} neurons, rates {rates[0]:g} to {rates[-1]:g}")
+    title = "estimate" if drawn is last else f"estimate, {most_edges} strongest edges"
+    panels.append(ring.panel(title, edges))
+    states = [(rate, f"{rate:g}", sentence) for rate, sentence in zip(rates, sentences, strict=True)]
+    legend = _legend(kinds, weights is not None)
+    figure = _figure(states, rates.index(first_rate), panels, legend, caption, words["label"])
+    return FDRSlider(figure, f"{len(sign)} neurons, rates {rates[0]:g} to {rates[-1]:g}")
+
+
+def _strongest(connectivity, levels, graph, n_edges):
+    """The first edges of a graph by level, then by score."""
+    score = connectivity["score"].transpose(*EDGE).values
+    pairs = np.argwhere(graph)
+    order = np.lexsort((-score[*pairs.T], levels[*pairs.T]))[:n_edges]
+    chosen = np.zeros_like(graph)
+    chosen[*pairs[order].T] = True
+    return chosen
 
 
 def _aligned(connectivity, truth):
@@ -161,7 +250,7 @@ def _aligned(connectivity, truth):
     return connectivity, weights
 
 
-def _sentence(rate, graph, weights):
+def rate_sentence(rate, graph, weights=None):
     n_edges = int(graph.sum())
     if weights is None:
         possible = len(graph) * (len(graph) - 1)
@@ -177,11 +266,22 @@ def _sentence(rate, graph, weights):
     )
 
 
+def share_sentence(share, graph):
+    """What the graph of the strongest pairs holds."""
+    possible = len(graph) * (len(graph) - 1)
+    return (
+        f"The strongest {100 * share:g} % of all pairs: {int(graph.sum())} of {possible}. The method gives no "
+        f"p-values, "
+        "so it does not say how many of them are edges."
+    )
+
+
 class _Ring:
     """Neurons on a circle, the first on top, as in `network_graph`; coordinates of an SVG, y downwards."""
 
-    def __init__(self, names, n_edges):
+    def __init__(self, names, n_edges, level="adjusted p-value"):
         self.names = [str(name) for name in names]
+        self.level = level
         angle = 2 * np.pi * np.arange(len(self.names)) / len(self.names)
         self.place = RADIUS * np.stack([np.sin(angle), -np.cos(angle)], axis=-1)
         self.node = float(np.clip(60 / len(self.names), 2, 6))
@@ -204,10 +304,10 @@ class _Ring:
         else:
             line_end = tip - 0.8 * size * ahead
             head = [tip, tip - size * ahead + 0.4 * size * across, tip - size * ahead - 0.4 * size * across]
-        words = f"{self.names[source]} {NAMES[sign]} {self.names[target]}, adjusted p-value {adjusted:.2g}"
+        words = f"{self.names[source]} {NAMES[sign]} {self.names[target]}, {self.level} {adjusted:.2g}"
         return (
-            f'<g class="ck-{NAMES[sign]}" data-of="{of}" data-q="{float(adjusted)!r}" stroke="{COLORS[sign]}" '
-            f'fill="{COLORS[sign]}" stroke-dasharray="{DASHES if dashed else "none"}" '
+            f'<g class="ck-{NAMES[sign]}" data-of="{of}" data-q="{float(adjusted)!r}" data-pair="{target} {source}" '
+            f'stroke="{COLORS[sign]}" fill="{COLORS[sign]}" stroke-dasharray="{DASHES if dashed else "none"}" '
             f'visibility="{"hidden" if hidden else "visible"}"><title>{escape(words)}</title>'
             f'<path fill="none" d="M{_at(start)}Q{_at(bend)} {_at(line_end)}"/>'
             f'<path stroke="none" d="M{"L".join(map(_at, head))}Z"/></g>'
@@ -218,9 +318,9 @@ class _Ring:
         shown = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in self.names]
         width = RADIUS + 16 + (6.5 * max(map(len, shown)) if named else 0)
         nodes = [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{self.node:.1f}" fill="currentColor"><title>{escape(name)}</title>'
-            "</circle>"
-            for name, (x, y) in zip(self.names, self.place, strict=True)
+            f'<circle data-neuron="{k}" cx="{x:.1f}" cy="{y:.1f}" r="{self.node:.1f}" fill="currentColor">'
+            f"<title>{escape(name)}</title></circle>"
+            for k, (name, (x, y)) in enumerate(zip(self.names, self.place, strict=True))
         ]
         for name, (x, y) in zip(shown, self.place * [1 + 11 / RADIUS, 1 + 15 / RADIUS], strict=True):
             anchor = "middle" if abs(x) < RADIUS / 3 else "start" if x > 0 else "end"
@@ -261,16 +361,14 @@ def _legend(kinds, with_truth):
     return f'<div class="ck-legend">{"".join(items)}</div>'
 
 
-def _figure(states, first, panels, legend, caption):
+def _figure(states, first, panels, legend, caption, label):
     _, value, sentence = states[first]
     return (
-        f"<style>{STYLE}</style>"
         f'<figure class="ck-fdr" data-dashes="{DASHES}" data-states="{escape(dumps(states))}">'
-        f"<label hidden><span>false discovery rate <b>{value}</b></span>"
+        f"<label hidden><span>{label} <b>{value}</b></span>"
         f'<input type="range" min="0" max="{len(states) - 1}" step="1" value="{first}" aria-valuetext="{value}" '
         'autocomplete="off"></label>'
         f'<output aria-live="polite">{escape(sentence)}</output>'
         f'<div class="ck-panels">{"".join(panels)}</div>{legend}'
         f"{f'<figcaption>{escape(caption)}</figcaption>' if caption else ''}</figure>"
-        f"<script>{{{SCRIPT}}}</script>"
     )
