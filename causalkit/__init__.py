@@ -26,6 +26,7 @@ _PUBLIC = {
     "PCMCIPlus": "causalkit.methods.pcmci",
     "VARLiNGAM": "causalkit.methods.var_lingam",
     "DYNOTEARS": "causalkit.methods.dynotears",
+    "NeuralGranger": "causalkit.methods.neural_granger",
     "RandomScores": "causalkit.methods.random_scores",
     "granger_causality_of_var": "causalkit.methods.statespace",
     "PAG": "causalkit.discovery",

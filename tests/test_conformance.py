@@ -36,6 +36,7 @@ CHEAP = {
     "pcmci_plus": {"max_lag": 2},
     "var_lingam": {"max_lag": 2},
     "dynotears": {"max_lag": 2},
+    "neural_granger": {"max_lag": 2, "n_hidden": 4, "n_penalties": 6, "max_steps": 20},
     "random": {"max_lag": 2},
 }  # fmt: skip
 GUESSES = {"random"}  # the baseline that looks at nothing

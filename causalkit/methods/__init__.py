@@ -22,6 +22,7 @@ _WHERE = {
     "pcmci_plus": ("causalkit.methods.pcmci", "PCMCIPlus"),
     "var_lingam": ("causalkit.methods.var_lingam", "VARLiNGAM"),
     "dynotears": ("causalkit.methods.dynotears", "DYNOTEARS"),
+    "neural_granger": ("causalkit.methods.neural_granger", "NeuralGranger"),
     "random": ("causalkit.methods.random_scores", "RandomScores"),
 }
 
