@@ -11,7 +11,8 @@ from sklearn.base import clone
 from .recording import from_array, trial_slices
 
 _CROSSING_MV = 0.0
-_MOST_TIMED = 20_000
+_MOST_TIMED, _MOST_TIMED_OF_MANY = 20_000, 5000  # steps
+_MOST_NEURONS = 60  # that a trial takes
 _SPIKING = 0.05  # share of bins with a spike, in trials on noise
 _MOST_COUNTED = 20
 _TIED = "\N{NO-BREAK SPACE}"
@@ -114,21 +115,32 @@ def estimate_seconds(method, recording):
     """Estimate how long ``method.fit(recording)`` takes on this machine, in seconds.
 
     A method with an `estimate_seconds` of its own is asked. Any other is timed on noise of the same size, of
-    20,000 time steps at most, and its time is taken to grow with their number.
+    20,000 time steps at most, and its time is taken to grow with their number. Of more than 60 neurons it is timed on
+    30 and on 60, and 5,000 steps at most, and its time is taken to go on growing as it did between them.
     """
     if hasattr(method, "estimate_seconds"):
         return method.estimate_seconds(recording)
     n_times, n_neurons = recording["activity"].shape
-    timed = min(n_times, _MOST_TIMED)
-    kind, values = recording.attrs["kind"], np.random.default_rng(0).random((timed, n_neurons), dtype=np.float32)
+    if n_neurons <= _MOST_NEURONS:
+        timed = min(n_times, _MOST_TIMED)
+        return _seconds_on_noise(method, recording.attrs, timed, n_neurons) * n_times / timed
+    timed = min(n_times, _MOST_TIMED_OF_MANY)
+    few, more = (_seconds_on_noise(method, recording.attrs, timed, n) for n in (_MOST_NEURONS // 2, _MOST_NEURONS))
+    power = np.clip(np.log2(more / few), 1, 3)
+    return more * (n_neurons / _MOST_NEURONS) ** power * n_times / timed
+
+
+def _seconds_on_noise(method, attributes, n_times, n_neurons):
+    values = np.random.default_rng(0).random((n_times, n_neurons), dtype=np.float32)
     noise = from_array(  # not the data: a neuron may be silent, or a trial too short, in a piece of it
-        (values < _SPIKING).astype(np.float32) if kind == "spikes" else values,  # models of spikes take counts only
-        dt_ms=recording.attrs["dt_ms"],
-        kind=kind,
+        # models of spikes take counts only
+        (values < _SPIKING).astype(np.float32) if attributes["kind"] == "spikes" else values,
+        dt_ms=attributes["dt_ms"],
+        kind=attributes["kind"],
         more_neurons_than_times=True,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = perf_counter()
         clone(method).fit(noise)
-    return (perf_counter() - start) * n_times / timed
+    return perf_counter() - start

@@ -1,5 +1,7 @@
 """What spikes do, against the weights that the simulator was given."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,20 @@ def test_the_estimate_does_not_depend_on_what_a_piece_of_the_data_holds():
 def test_methods_for_spikes_are_timed_on_spikes():
     spikes = from_array(np.zeros((1500, 2), dtype=np.float32), kind="spikes")
     assert 0 < summary.estimate_seconds(SpikeGLM(), spikes) < 60
+
+
+def test_many_neurons_are_not_timed_all_at_once():
+    sizes = []
+
+    class Cubic(MVGC):
+        def fit(self, recording):
+            sizes.append(recording.activity.shape)
+            time.sleep(0.1 * (sizes[-1][1] / 60) ** 3)
+
+    many = from_array(np.zeros((9000, 600), dtype=np.float32), kind="voltage", dt_ms=1)
+    seconds = summary.estimate_seconds(Cubic(), many)
+    assert sizes == [(5000, 30), (5000, 60)]
+    assert 0.1 * 1000 * 9 / 5 / 3 < seconds < 0.1 * 1000 * 9 / 5 * 3  # ten times the neurons, less than twice the steps
 
 
 def test_small_whole_numbers_look_like_spikes():
