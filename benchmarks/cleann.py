@@ -12,13 +12,14 @@ width 64 learns each (that of abcd_trained.py).
   sum decides; sums of zero are left out. Causes: words that have a sign, and what turns them around.
 
 Of sequences that were not trained on each prediction is explained: by CLEANN (the last layer's attention, mean of
-heads; assumed sample size 64, the width; alpha .01) and by rankings of the tokens, whose first, first two, ... are
-masked: attention from the prediction, gradient times embedding, random order. Rankings try one set of each size and
-CLEANN many, so two rows try all sets of a ranking, in order of size and then of the sum of ranks: the search of CLEANN
-without its graph. Writes book/results/cleann.csv, one row a sequence and method, and its provenance. `size`: tokens of
-the explanation, missing where none was found among sets of up to four; `replaced_by`: the rank that the new
-recommendation had before; `causes`: share of the explanation's tokens that are causes; `asked`: predictions made for
-it.
+heads; assumed sample size 64, the width, or 768, the authors'; alpha .01) and by rankings of the tokens, whose first,
+first two, ... are masked: attention from the prediction, gradient times embedding, random order. Rankings try one set
+of each size and CLEANN many, so two rows try all sets of a ranking, in order of size and then of the sum of ranks: the
+search of CLEANN without its graph.
+
+Writes book/results/cleann.csv, one row a sequence and method, and its provenance. `size`: tokens of the explanation,
+missing where none was found among sets of up to four; `replaced_by`: the rank that the new recommendation had before;
+`causes`: share of the explanation's tokens that are causes; `asked`: predictions made for it.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from causalkit.discovery import cleann, explain_by_rank
 from causalkit.discovery.explanations import first_that_changes
 
 ROOT = Path(__file__).resolve().parents[1]
+SIZES = (WIDTH, 768)  # assumed of attention: the width of these models, and of the authors'
 MAX_SIZE, ALPHA, BATCH = 4, 0.01, 128
 N_SERIES, N_PARTS, N_WATCHED = 6, 8, 9
 GOOD, BAD, TURN, N_WORDS, N_SAID = range(0, 8), range(8, 16), (16, 17), 40, 10
@@ -143,10 +145,10 @@ def explained(model, task, symbols, rng):
             yield from sorted(combinations(tokens, size), key=lambda given: sum(place[token] for token in given))
 
     by_attention, shuffled = ranked(attention[task.target]), rng.permutation(others).tolist()
-    pag = abcd(attention, WIDTH, alpha=ALPHA)
+    pags = {size: abcd(attention, size, alpha=ALPHA) for size in SIZES}
     found = {
-        "CLEANN": cleann(pag, task.target, changes, max_size=MAX_SIZE),
-        "CLEANN, arrows trusted": cleann(pag, task.target, changes, max_size=MAX_SIZE, trust_arrows=True),
+        **{f"CLEANN, {n}": cleann(pag, task.target, changes, max_size=MAX_SIZE) for n, pag in pags.items()},
+        "CLEANN, arrows trusted": cleann(pags[768], task.target, changes, max_size=MAX_SIZE, trust_arrows=True),
         "attention": explain_by_rank(by_attention[:MAX_SIZE], changes),
         "gradient": explain_by_rank(ranked(gradient)[:MAX_SIZE], changes),
         "random": explain_by_rank(shuffled[:MAX_SIZE], changes),
@@ -211,7 +213,7 @@ def write_provenance(table, arguments):
         "models": int(table.groupby(["task", "seed"]).ngroups),
         "training_steps": arguments.steps,
         "sequences_a_model": arguments.sequences,
-        "assumed_sample_size": WIDTH,
+        "assumed_sample_sizes": SIZES,
         "alpha": ALPHA,
         "largest_set": MAX_SIZE,
         "seeds": f"{table['seed'].min()} to {table['seed'].max()}",

@@ -2,9 +2,12 @@
 
 from itertools import combinations
 
+import abcd_neurons
+import cleann as benchmark
 import networkx as nx
 import numpy as np
 import pytest
+import xarray as xr
 
 from causalkit import PAG, abcd
 from causalkit.discovery import cleann, explain_by_rank
@@ -65,3 +68,32 @@ def test_in_a_complete_graph_all_sets_are_tried():
 def test_a_target_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="target 'x' is no node"):
         cleann(ROUND, "x", lambda tokens: True)
+
+
+def test_the_tasks_of_the_benchmark_know_their_causes():
+    rng = np.random.default_rng(0)
+    recommendation, sentiment = benchmark.TASKS["recommendation"], benchmark.TASKS["sentiment"]
+    symbols, following = recommendation.draw(50, rng)
+    assert (symbols[:, -1] == recommendation.n_symbols).all() and symbols[:, :-1].max() < recommendation.n_symbols
+    for session, item in zip(symbols, following, strict=True):
+        causes = recommendation.causes(session, item)
+        assert all(session[k] // benchmark.N_PARTS == item // benchmark.N_PARTS for k in causes)
+        if causes:  # a series goes on where it was left
+            assert item == session[causes[-1]] + 1
+    words, good = sentiment.draw(200, rng)
+    assert len(words) == 200 and (words[:, 0] == sentiment.n_symbols).all() and 0.3 < good.mean() < 0.7
+    sentence = np.array([40, 16, 0, 20, 8, 17, 21, 1, 22, 23, 16])  # not good ..., bad, not ..., good ..., not
+    assert sentiment.causes(sentence, 0) == [2, 4, 7, 1]
+
+
+def test_attention_that_is_the_wiring_tells_direction_and_its_product_does_not():
+    rng = np.random.default_rng(1)
+    wiring = np.triu(rng.random((12, 12)) < 0.2, 1)[rng.permutation(12)] * 5.0
+    np.fill_diagonal(wiring, 0)
+    score = np.abs(wiring)
+    np.fill_diagonal(score, np.nan)
+    dims = ("target", "source")
+    row = abcd_neurons.row_of(xr.Dataset({"score": (dims, score), "truth": (dims, wiring)}), rng)
+    assert row["directed"] == row["joined_sum"] == row["direction"] == 1
+    assert row["co_input_r"] > 0.999 and row["co_input_null"] < 0.5
+    assert row["joined_product"] < 1 and row["abcd_f1"] > row["abcd_chance"] + 0.2
