@@ -7,6 +7,7 @@ import cleann as benchmark
 import networkx as nx
 import numpy as np
 import pytest
+import violations
 import xarray as xr
 
 from causalkit import PAG, abcd
@@ -97,3 +98,29 @@ def test_attention_that_is_the_wiring_tells_direction_and_its_product_does_not()
     assert row["directed"] == row["joined_sum"] == row["direction"] == 1
     assert row["co_input_r"] > 0.999 and row["co_input_null"] < 0.5
     assert row["joined_product"] < 1 and row["abcd_f1"] > row["abcd_chance"] + 0.2
+
+
+def test_worlds_break_the_assumption_they_are_named_for():
+    seed, n = 2200, 20_000
+    dag, noise = violations.world("linear", seed)
+    drawn = {name: violations.world(name, seed) for name in violations.WORLDS}
+    values = {name: violations.sample(name, *drawn[name], n, seed) for name in violations.WORLDS}
+    roots = [node for node in dag if dag.in_degree(node) == 0]
+    cause, effect = next((a, c) for a in roots for c in dag[a] if dag.in_degree(c) == 1)
+
+    def correlation(name, a, b):
+        return abs(np.corrcoef(values[name][:, a], values[name][:, b])[0, 1])
+
+    weight = abs(dag[cause][effect]["weight"])
+    assert correlation("linear", cause, effect) == pytest.approx(weight / np.sqrt(1 + weight**2), abs=0.02)
+    assert correlation("even", cause, effect) < 0.03
+    assert np.corrcoef(values["even"][:, cause] ** 2, values["even"][:, effect])[0, 1] ** 2 > 0.05
+    two_steps = {(a, c) for a in roots for b in dag[a] for c in dag[b] if not dag.has_edge(a, c)}
+    before, after = (np.mean([correlation(name, *pair) for pair in two_steps]) for name in ("linear", "cancelling"))
+    assert all(drawn["cancelling"][0].has_edge(*pair) for pair in two_steps) and after < before / 2
+    copies = [node for node, spread in drawn["colliding"][1].items() if spread < 1]
+    assert len(copies) == violations.N_PAIRS
+    for copy in copies:
+        (of,) = drawn["colliding"][0].predecessors(copy)
+        assert correlation("colliding", copy, of) > 0.99
+    assert all(nx.is_directed_acyclic_graph(graph) for graph, _ in drawn.values())

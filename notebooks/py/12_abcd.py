@@ -209,6 +209,30 @@ means.rename(columns=columns).round(2)
 # is wrong. And more data can hurt: with blurred readings, what lies between two variables is never known exactly, so their
 # dependence never quite goes, and the more samples, the surer a test is of it.
 #
+# ## Where the assumptions do not hold
+#
+# **Stored**: twenty random graphs, each in five worlds. *Bent*: causes work through $\tanh(2x)$. *Even*: through $x^2$, which no
+# correlation sees. *Cancelling*: next to each path of two steps a direct effect undoes nine tenths of it, nearly against
+# faithfulness. *Colliding*: two of the nodes are near copies of others, as where two tokens have nearly one embedding. The search does not
+# trust its arrows.
+
+# %%
+broken = rerun.stored("violations.csv")
+columns = {
+    "edge_precision": "edges right",
+    "edge_recall": "edges found",
+    "chance_edge_f1": "chance, F1",
+    "mark_f1": "F1 of marks",
+    "claims_right": "claims right",
+}
+worlds = broken.groupby(["world", "n_samples"], sort=False)
+worlds[list(columns)].mean().rename(columns=columns).round(2)
+
+# %% [markdown]
+# *Claims right*: of all arrows and tails, those that the true causes bear out. Bent effects do little harm in small samples; in large
+# ones the bend that a straight line leaves behind is significant, and false edges appear. Even effects are not seen. Copies hide what
+# they were copied from: given the one, the other tells nothing new, and a third of the edges is lost.
+#
 # ## When time is known
 #
 # Nothing causes what is earlier, and what holds of one step holds of the next. `icd_time_series` uses both. **This run**: a linear
@@ -378,12 +402,15 @@ by_task[list(shown)].mean().rename(columns=shown).round(2)
 # - With an oracle the search finds all that can be found, in every graph small enough to list what could be found. It asks less than
 #   PC and FCI, on average.
 # - With data edges come back, marks much less: even without measurement noise, about half are right at best. Read a single arrow
-#   with care, above all where the first tests were close.
+#   with care, above all where the first tests were close. Effects without a straight part and near copies hide edges, and nothing
+#   warns of it.
 # - $AA^\top$ gives the graph if a head attends as $(I - G)^{-1}$ does. **Heads of these transformers do not.** They forecast nearly as
 #   well as who knows the model, and attend to what is joined ($A + A^\top$). But the graphs that ABCD reads are little better
 #   than the same graphs with shuffled names, and $AA^\top$ hardly tells joined pairs from others. The data's own
 #   covariance does. This says nothing of large language models, whose sequences have no covariance to compare with.
-# - $AA^\top$ is symmetric, and the sample size behind its p-values is assumed. Direction comes from triples alone.
+# - $AA^\top$ is symmetric, and the sample size behind its p-values is assumed. Direction comes from triples alone. On neurons attention
+#   itself tells who drives whom in 97 of 100 pairs, and the arrows of ABCD do no better than a coin.
+# - CLEANN_LEARNED
 #
 # ## What to vary
 #
