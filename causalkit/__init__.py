@@ -19,6 +19,8 @@ _PUBLIC = {
     "DecoderOnlyTransformer": "causalkit.methods.decoder_only",
     "Neuroformer": "causalkit.methods.neuroformer",
     "SpikeGLM": "causalkit.methods.spike_glm",
+    "PartialCorrelation": "causalkit.methods.partial_correlation",
+    "CrossCorrelogram": "causalkit.methods.cross_correlogram",
     "PairwiseGranger": "causalkit.methods.pairwise_granger",
     "PCMCI": "causalkit.methods.pcmci",
     "PCMCIPlus": "causalkit.methods.pcmci",

@@ -15,6 +15,8 @@ _WHERE = {
     "decoder_only": ("causalkit.methods.decoder_only", "DecoderOnlyTransformer"),
     "neuroformer": ("causalkit.methods.neuroformer", "Neuroformer"),
     "spike_glm": ("causalkit.methods.spike_glm", "SpikeGLM"),
+    "partial_correlation": ("causalkit.methods.partial_correlation", "PartialCorrelation"),
+    "cross_correlogram": ("causalkit.methods.cross_correlogram", "CrossCorrelogram"),
     "pairwise_granger": ("causalkit.methods.pairwise_granger", "PairwiseGranger"),
     "pcmci": ("causalkit.methods.pcmci", "PCMCI"),
     "pcmci_plus": ("causalkit.methods.pcmci", "PCMCIPlus"),

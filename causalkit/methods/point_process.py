@@ -39,6 +39,11 @@ class Bernoulli:
         """Negative log-likelihood, up to a constant of `y`."""
         return float(np.logaddexp(0, eta).sum() - y @ eta)
 
+    @staticmethod
+    def losses(eta: Array, y: Array) -> Array:
+        """The same of each row."""
+        return np.logaddexp(0, eta).sum(axis=-1, dtype=np.float64) - np.einsum("ij,ij->i", y, eta, dtype=np.float64)
+
 
 class Poisson:
     """A count, with logarithmic link."""
@@ -62,6 +67,12 @@ class Poisson:
     def loss(eta: Array, y: Array) -> float:
         """Negative log-likelihood, up to a constant of `y`."""
         return float(np.exp(np.minimum(eta, LARGEST)).sum() - y @ eta)
+
+    @staticmethod
+    def losses(eta: Array, y: Array) -> Array:
+        """The same of each row."""
+        expected = np.exp(np.minimum(eta, LARGEST)).sum(axis=-1, dtype=np.float64)
+        return expected - np.einsum("ij,ij->i", y, eta, dtype=np.float64)
 
 
 Family = type[Bernoulli] | type[Poisson]
