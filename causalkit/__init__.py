@@ -37,8 +37,8 @@ _PUBLIC = {
 }
 _MODULES = (
     "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "latent_graph_scores", "metrics",
-    "methods", "nn", "plots", "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep",
-    "training", "windows",
+    "methods", "nn", "plots", "readouts", "recording", "rerun", "significance", "simulate", "spike_readouts",
+    "spike_tokens", "summary", "sweep", "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
