@@ -65,8 +65,14 @@ rerun.profile_banner(seeds=1)
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from causalkit import Neuroformer, SpikeGLM, latent_graph_scores
-from causalkit import co_input, plots, simulate, spike_tokens
+from causalkit import (
+    Neuroformer,
+    SpikeGLM,
+    co_input,
+    latent_graph_scores,
+    simulate,
+    spike_tokens,
+)
 
 wiring = {"hub_weight": hub_weight} if topology == "hub" else None
 recording = simulate.lif_spikes(
