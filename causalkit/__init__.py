@@ -40,7 +40,7 @@ _PUBLIC = {
 _MODULES = (
     "connectivity", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics", "latent_graph_scores", "methods",
     "metrics", "nn", "plots", "preprocess", "readouts", "recording", "reporting", "rerun", "significance",
-    "simulate", "summary", "sweep", "training", "windows",
+    "simulate", "spike_readouts", "spike_tokens", "summary", "sweep", "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

@@ -1,7 +1,7 @@
 """What a trained transformer over spike tokens says of pairs of tokens, added up to neuron x neuron.
 
 Every readout gives each pair of tokens, one that forecasts and an earlier one, a weight. Incidence matrices add them up
-by the tokens' neurons: with rows `E_q` (token, target) and `E_k` (token, source) of zeros and ones, ``N_a = E_qᵀ A E_k``
+by the tokens' neurons: with `E_q` (token, target) and `E_k` (token, source) of zeros and ones, ``N_a = E_qᵀ A E_k``
 holds the weights and ``N_z = E_qᵀ M E_k`` counts the pairs that may attend (`M` is 1 there), over all windows. Their
 elementwise quotient ``C = N_a / N_z`` (arXiv 2508.16776) is the mean weight of a pair of spikes of (target, source). A
 pair of neurons whose spikes never stood together in a window has 0 / 0: nothing is known of it.

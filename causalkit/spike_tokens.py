@@ -152,8 +152,8 @@ def _spikes_of(session: xr.Dataset) -> list[tuple[np.ndarray, np.ndarray, int]]:
     neuron = session["spike_neuron"].values.astype(np.int64)
     if (np.bincount(neuron, minlength=counts.shape[1])[: counts.shape[1]] != counts.sum(0)).any():
         raise ValueError(
-            "spike_neuron and activity do not hold the same number of spikes of each neuron, perhaps because neurons or "
-            "rows were selected: tokens would be of other spikes; drop spike_time_ms and spike_neuron"
+            "spike_neuron and activity do not hold the same number of spikes of each neuron, perhaps because neurons "
+            "or rows were selected: tokens would be of other spikes; drop spike_time_ms and spike_neuron"
         )
     step = np.round((session["spike_time_ms"].values - session["time"].values[0]) / TIMES_STEP_MS).astype(np.int64)
     return [(step, neuron, round(len(counts) * float(session.attrs["dt_ms"]) / TIMES_STEP_MS))]

@@ -26,7 +26,7 @@ CHEAP = {
         "context": 2, "n_layers": 1, "max_epochs": 15, "batch_size": 32, "n_seeds": 2, "learning_rate": 1e-2,
     },
     "neuroformer": {
-        "past_ms": 3, "present_ms": 10, "n_layers": 1, "max_epochs": 40, "n_seeds": 3, "readout": "ablation",
+        "past_ms": 1, "present_ms": 10, "n_layers": 1, "max_epochs": 40, "n_seeds": 3, "readout": "ablation",
     },
     "spike_glm": {"max_lag": 3, "n_basis": 2, "history": 5, "n_history_basis": 2},
     "partial_correlation": {"bin_steps": 3},

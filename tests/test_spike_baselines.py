@@ -37,7 +37,7 @@ def test_partial_correlation_is_that_of_residuals(rng):
 
 def test_shrinkage_is_that_of_scikit_learn(network):
     found = PartialCorrelation(bin_steps=10).fit(network)
-    counts = network.activity.values.reshape(-1, 10, 12).sum(axis=1)
+    counts = network.activity.values.astype(float).reshape(-1, 10, 12).sum(axis=1)
     z = (counts - counts.mean(axis=0)) / counts.std(axis=0)
     theirs = LedoitWolf(assume_centered=True).fit(z)
     precision = theirs.precision_

