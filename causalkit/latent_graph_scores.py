@@ -197,7 +197,9 @@ def chance(
     return pd.DataFrame([scores(rewired(true, seed), guess, signed=signed) for seed in seeds]).reset_index(drop=True)
 
 
-def nulls(recording: xr.Dataset, estimate: Any = None, *, random_state: int = 0) -> pd.DataFrame:
+def nulls(
+    recording: xr.Dataset, estimate: Any = None, *, bin_steps: int = 1, random_state: int = 0
+) -> pd.DataFrame:
     """Return co-input scores of what knows nothing of single edges.
 
     Parameters
@@ -206,6 +208,9 @@ def nulls(recording: xr.Dataset, estimate: Any = None, *, random_state: int = 0)
         With the true ``connectivity``; its `activity` is correlated.
     estimate : as in `influence`, optional
         Whose rows are shuffled, and whose degrees are looked at.
+    bin_steps : int
+        Steps of the recording that are added up before counts are correlated: neurons that share inputs need not fire
+        in the same step.
     random_state : int
         Of the shuffling.
 
@@ -220,9 +225,12 @@ def nulls(recording: xr.Dataset, estimate: Any = None, *, random_state: int = 0)
     """
     truth = np.abs(influence(recording))
     counts = np.asarray(recording["activity"].values, dtype=float)
-    rate = counts.mean(axis=0)
+    rate, n_bins = counts.mean(axis=0), len(counts) // bin_steps
+    binned = counts[: n_bins * bin_steps].reshape(n_bins, bin_steps, -1).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a neuron that is constant correlates with nobody
+        correlation = np.nan_to_num(np.corrcoef(binned.T))
     guesses = {
-        "count_correlation": {"shared": np.corrcoef(counts.T)},
+        "count_correlation": {"shared": correlation},
         "rate_product": {"shared": np.outer(rate, rate)},
         "true_degrees": {"estimate": degree_only(truth)},
     }

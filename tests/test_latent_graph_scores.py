@@ -156,6 +156,12 @@ def test_nulls_of_a_recording(guess):
     assert table.loc["count_correlation", "co_input_pearson"] == pytest.approx(
         (lambda s: s * abs(s))(stats.pearsonr(b, np.abs(np.corrcoef(counts.T))[ABOVE]).statistic)
     )
+    wide = counts.reshape(-1, 4, 30).sum(axis=1)
+    assert lgs.nulls(r, bin_steps=4).loc["count_correlation", "co_input_pearson"] == pytest.approx(
+        (lambda s: s * abs(s))(stats.pearsonr(b, np.abs(np.corrcoef(wide.T))[ABOVE]).statistic)
+    )
+    silent = r.assign(activity=r.activity.where(r.neuron != "n5", 0.0))
+    assert np.isfinite(lgs.nulls(silent).values).all()
     assert table.loc["true_degrees", "co_input_pearson"] == pytest.approx(
         lgs.co_input_r2(r, shared=co_input(lgs.degree_only(truth)), kind="pearson")
     )

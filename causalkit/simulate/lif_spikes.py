@@ -107,6 +107,8 @@ def lif_spikes(
         A recording of kind "spikes": `activity`, counts in bins; `spike_time_ms (spike)` and `spike_neuron (spike)`,
         the number of the neuron, in the order of time; `connectivity`, `cell_type`, and `delay_steps` where one is not
         1; `common_drive_mv (neuron, signal)` where there is one. Spikes of the bin that was left out are left out too.
+        Spike times are those of the whole simulation: selecting neurons or steps of the recording leaves them as they
+        are.
 
     Raises
     ------
