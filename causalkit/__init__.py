@@ -34,7 +34,8 @@ _PUBLIC = {
 }
 _MODULES = (
     "connectivity", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn", "plots",
-    "preprocess", "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep", "training", "windows",
+    "preprocess", "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep", "training",
+    "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
