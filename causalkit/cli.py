@@ -55,8 +55,6 @@ def _infer(arguments):
 
 
 def _report(arguments):
-    import shlex
-
     from . import connectivity, io
     from .methods.default import default_method
     from .reporting import report

@@ -11,7 +11,7 @@ import numpy as np
 
 from .recording import trial_slices
 from .tables import is_time, read_table, refuse_clocks, split_time, time_unit
-from .validation import CLOCK_TOLERANCE
+from .validation import CLOCK_TOLERANCE, physical_memory
 
 _ACTIVITY = ("activity", "v", "x", "data")
 _FOLDER = {
@@ -205,10 +205,22 @@ def unit_name(path, unit):
     return known
 
 
+def _check_size(path):
+    """Refuse an archive that unpacks to more than the machine holds: a few MB may hold zeros by the TB."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > (memory := physical_memory()) / 2:
+        raise ValueError(
+            f"{path} unpacks to {unpacked / 2**30:,.1f} GiB, more than half of this machine's {memory / 2**30:,.1f} "
+            "GiB, and .npz is read at once: save the recording as .nc, .zarr or .nwb, which are read in parts"
+        )
+
+
 def _load_archive(path):
     broken = f"{path} is not a complete .npz archive (cut off, or another kind of file): save it again with numpy.savez"
     if not zipfile.is_zipfile(path):
         raise ValueError(broken)
+    _check_size(path)
     arrays = {}
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -24,7 +24,8 @@ def opened(path: Path) -> Iterator[xr.Dataset]:
     if engine is None:
         raise damaged(path, "it is neither HDF5 nor classic netCDF")
     try:
-        dataset = xr.open_dataset(path, engine=engine, decode_times=False)
+        unnamed = {"phony_dims": "access"} if engine == "h5netcdf" else {}  # dimensions of plain HDF5
+        dataset = xr.open_dataset(path, engine=engine, decode_times=False, **unnamed)
     except Exception as error:  # h5py and scipy raise nearly anything on a damaged file
         raise damaged(path, error) from error
     with dataset:
@@ -93,7 +94,8 @@ def _traces(dataset, path):
     return Traces(
         path, _Lazy(activity), names, attributes.get("kind", "voltage"), dt_ms=attributes.get("dt_ms"), time=time,
         trial=dataset["trial"].values if "trial" in dataset.variables else None,
-        transposed=activity.dims[0] == "neuron", attributes={k: v for k, v in attributes.items() if k != "dt_ms"},
+        transposed=activity.dims[0] == "neuron",
+        attributes={k: v for k, v in attributes.items() if k not in ("dt_ms", "kind")},
     )  # fmt: skip
 
 

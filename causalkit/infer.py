@@ -13,6 +13,7 @@ import xarray as xr
 
 from . import connectivity, io, methods
 from .progress import progress_bar, stopwatch
+from .recording import validate
 
 FDR = 0.05
 SUFFIXES = (".nc", ".csv", ".parquet", ".graphml")
@@ -181,6 +182,8 @@ def _write_graphml(results, path, fdr):
 def run(arguments) -> None:
     """Do what the command line asks for."""
     asked = _asked(arguments.method)
+    if arguments.param and (len(asked) > 1 or asked == ["all"]):
+        raise ValueError("--param belongs to one method: name one with --method")
     _check_fdr(arguments.fdr)
     outputs = _outputs(arguments, asked)
     if arguments.list:
@@ -196,13 +199,14 @@ def run(arguments) -> None:
         names, left_out = suitable_methods(recording)
     elif not asked:
         names = [default_method(recording)]
-    chosen = {name: _build(name, arguments.param if len(names) == 1 else _none(arguments.param)) for name in names}
+    chosen = {name: _build(name, arguments.param) for name in names}
     if arguments.dry_run:
         for method in chosen.values():
             _report_dry_run(method, recording, arguments.input, why="" if asked else _why(recording))
         return
+    validate(recording)
     if not asked:
-        print(f"method {names[0]}{_why(recording)}")
+        print(f"method {names[0]}{_why(recording)}", flush=True)
     results = _fit_all(chosen, recording, arguments)
     write(results, outputs, arguments.fdr)
     _report(results, outputs, arguments.fdr, left_out)
@@ -223,12 +227,6 @@ def _asked(text):
 def _check_fdr(fdr):
     if not 0 < fdr < 1:
         raise ValueError(f"--fdr is {fdr}: it is the expected share of false edges among those found, between 0 and 1")
-
-
-def _none(params):
-    if params:
-        raise ValueError("--param belongs to one method: name one with --method")
-    return params
 
 
 def _outputs(arguments, asked):
@@ -322,7 +320,6 @@ def _report(results, outputs, fdr, left_out):
 
 def _report_dry_run(method, recording, path, why):
     from .cli import duration
-    from .recording import validate
     from .summary import describe, estimate_seconds, looks_like_spikes
 
     print(path)

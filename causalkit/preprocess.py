@@ -15,6 +15,7 @@ import xarray as xr
 from scipy import signal
 
 from .recording import as_recording, from_array, trial_slices
+from .validation import physical_memory
 
 __all__ = ["bin_counts", "bin_spikes", "cut", "detrend", "history", "resample"]
 
@@ -373,13 +374,7 @@ def positive(name: str, value: Any, what: str) -> float:
 
 def fits(n_times: int, n_neurons: int) -> None:
     """Refuse a recording that would take more than half of this machine's memory."""
-    import os
-
-    needed = 4 * n_times * n_neurons
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not told on this system
-        memory = 16 << 30
+    needed, memory = 4 * n_times * n_neurons, physical_memory()
     if needed > memory / 2:
         raise ValueError(
             f"{n_times:,} time steps of {n_neurons} neurons would take {needed / 2**30:,.1f} GiB, more than half of "

@@ -111,15 +111,16 @@ class Traces:
                 + (" in its epochs" if intervals is not None else "")
                 + f": both are in ms, and the recording {self._span(dt_ms, n_times)}"
             )
-        times = None
-        if self.time is not None:
+        if self.time is None:
+            step, _ = time_step(self.path, dt_ms, self.dt_ms, None, None, None, 0)
+        else:
             times = np.concatenate([self.time[a:b] for a, b in first])
-        ids = None if trial is None else np.repeat(trial, [b - a for a, b in first])
-        step, at = time_step(self.path, dt_ms, self.dt_ms, times, "ms" if times is not None else None, ids, n_rows)
+            ids = None if trial is None else np.repeat(trial, [b - a for a, b in first])
+            step, at = time_step(self.path, dt_ms, self.dt_ms, times, "ms", ids, n_rows)
         up, down = (1, 1) if resample_ms is None else ratio(step, resample_ms)
         sizes = [-(-(b - a) * up // down) for a, b in first]
         fits(sum(sizes), len(names))
-        if times is None:
+        if self.time is None:
             begins = [self.start_ms + a * step for a, _ in first]
         else:
             begins = at[np.cumsum([0, *(b - a for a, b in first)])[:-1]]

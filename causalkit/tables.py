@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from .validation import CLOCK_TOLERANCE
+from .validation import CLOCK_TOLERANCE, physical_memory
 
 _DELIMITERS = "\t;|,"
 _MISSING = {"", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#n/a", "-"}
@@ -17,6 +17,7 @@ _CLOCK = re.compile(
     r"([ _-]?[(\[]?([mµμun]?s|m?secs?|(milli|micro)?seconds?|min)[)\]]?)?",
     re.IGNORECASE,
 )
+_MEMORY_PER_BYTE = 20  # of a text file: ten times its size, and half of the memory is for the rest
 _RAMP = 10  # rows: so many even steps are no accident
 
 
@@ -142,6 +143,13 @@ def time_unit(name):
 
 
 def _text(path):
+    size, memory = path.stat().st_size, physical_memory()
+    if size > memory / _MEMORY_PER_BYTE:
+        raise ValueError(
+            f"{path} is {size / 2**30:,.1f} GiB of text, which is read at once and takes {_MEMORY_PER_BYTE // 2} times "
+            f"as much memory, of {memory / 2**30:,.1f} GiB: save the recording as .nc, .zarr or .nwb, which are read "
+            "in parts"
+        )
     raw = path.read_bytes()
     try:
         if b"\0" in raw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,14 @@ def time_step(dt_ms: Any, seconds: np.ndarray | None, trial: np.ndarray | None) 
             f"dt_ms is {dt_ms!r}: time runs forward in positive, finite steps; give milliseconds, such as 1.0"
         )
     return step
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine; 16 GiB where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 16 << 30
 
 
 def short(names: list, limit: int = 10) -> str:
