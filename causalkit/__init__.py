@@ -34,8 +34,8 @@ _PUBLIC = {
     "report": "causalkit.reporting",
 }
 _MODULES = (
-    "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn", "plots",
-    "readouts", "recording", "reporting", "rerun", "significance", "simulate", "summary", "sweep", "training",
+    "connectivity", "datasets", "discovery", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn",
+    "plots", "readouts", "recording", "reporting", "rerun", "significance", "simulate", "summary", "sweep", "training",
     "windows",
 )  # fmt: skip
 
