@@ -37,7 +37,7 @@ system-deps:  ## install what test-book needs besides: Chromium (Debian or Ubunt
 	tools/install_chromium.sh
 
 test-book: $(INSTALLED)  ## open the built book in Chromium: links, images, search, phone width, accessibility
-	$(BIN)/python -m pytest -q -p no:cacheprovider -m browser tests/test_browser.py
+	$(BIN)/python -m pytest -q -p no:cacheprovider -m browser tests/test_browser.py tests/test_report_browser.py
 
 links: $(INSTALLED)  ## check that the addresses in the book still answer (needs the network)
 	$(BIN)/python tools/book.py --check-links

@@ -253,7 +253,7 @@ def low_rates(recording):
     least = FEW_SPIKES.get(recording.attrs["kind"], FEW_SPIKES["voltage"])
     few = np.flatnonzero(counts < least - 0.5)
     values = {"spikes": counts, "few": few}
-    text = f"Neurons fire {rates.min():.2g} to {rates.max():.2g} spikes a second, {counts.min():.0f} or more in all."
+    text = f"Neurons fire {rates.min():.3g} to {rates.max():.3g} spikes a second, at least {counts.min():.0f} in all."
     if not len(few):
         return Finding("low_rates", "Enough spikes", False, text, values=values)
     text = (

@@ -462,10 +462,15 @@ def _p(value):
 
 
 def _scrolling(rows, caption, words, key=None):
-    """A table that scrolls inside itself where the page is narrow, and takes the focus to be scrolled by keyboard."""
+    """A table that scrolls inside itself where the page is narrow, and takes the focus to be scrolled by keyboard.
+
+    What it shows stands above the part that scrolls.
+    """
+    name = f"{words}-caption"
     return (
-        f'<div class="scroll" role="region" aria-label="table: {escape(words)}" tabindex="0"><table'
-        f"{f' id={key!r}' if key else ''}><caption>{escape(caption)}</caption>{rows}</table></div>"
+        f'<p class="small caption" id="{name}">{escape(caption)}</p><div class="scroll" role="region" '
+        f'aria-labelledby="{name}" tabindex="0"><table aria-labelledby="{name}"{f" id={key!r}" if key else ""}>{rows}'
+        "</table></div>"
     )
 
 
