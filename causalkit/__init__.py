@@ -34,7 +34,8 @@ _PUBLIC = {
     "co_input": "causalkit.shared_input",
 }
 _MODULES = (
-    "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn", "plots",
+    "benchmark", "connectivity", "discovery", "io", "lagged_graphs", "lagged_metrics", "metrics", "methods", "nn",
+    "plots",
     "readouts", "recording", "rerun", "significance", "simulate", "summary", "sweep", "training", "windows",
 )  # fmt: skip
 
