@@ -38,7 +38,7 @@ _PUBLIC = {
     "report": "causalkit.reporting",
 }
 _MODULES = (
-    "connectivity", "datasets", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics",
+    "benchmark", "connectivity", "datasets", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics",
     "latent_graph_scores", "methods", "metrics", "nn", "plots", "preprocess", "readouts", "recording", "reporting",
     "rerun", "significance", "simulate", "spike_readouts", "spike_tokens", "summary", "sweep", "training",
     "windows",

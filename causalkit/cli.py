@@ -1,4 +1,4 @@
-"""The command line, ``causalkit infer | report | simulate | sweep | methods``: it reads, calls, writes and reports."""
+"""The command line, ``causalkit infer | report | simulate | ...``: it reads, calls, writes and reports."""
 
 import argparse
 import ast
@@ -154,6 +154,35 @@ def _report_sweep(grid, units, store):
     )
     if missing:
         print(f"time        {duration(estimate_work(missing))}, one unit after another on this machine (estimated)")
+
+
+def _benchmark(arguments):
+    from . import benchmark, io, sweep
+
+    if arguments.out is not None:
+        io.check_output(arguments.out, (".csv", ".parquet"), overwrite=True)
+    store = sweep.Store(arguments.store)
+    planned = benchmark.plan(
+        arguments.data, arguments.store, method_names=arguments.methods, set_names=arguments.sets,
+        n_replicates=arguments.replicates,
+    )  # fmt: skip
+    print("hyperparameters, the same for all sets:")
+    print(benchmark.hyperparameters(arguments.methods))
+    if not arguments.collect:
+        try:
+            done = sweep.run(planned.units, store, jobs=arguments.jobs)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"finished units are in {store.folder}, the same command goes on from there"
+            ) from None
+        print(done)
+    table = benchmark.table(planned, store)
+    if table["auroc"].notna().any():
+        print("mean AUROC off the diagonal, over replicates:")
+        print(benchmark.ranking(table).round(3).T.to_string(na_rep=""))
+    if arguments.out is not None:
+        sweep.write_table(table, arguments.out)
+        print(f"{arguments.out}: {len(table):,} rows")
 
 
 def _methods(arguments):
@@ -329,6 +358,23 @@ def _parser():
     )
     sweep.add_argument("--dry-run", action="store_true", help="count the units, estimate the time, run nothing")
     sweep.add_argument("--no-wait", action="store_true", help="leave units that other processes are at")
+
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="compare methods on sets whose wiring is known",
+        description="Run every method with its default hyperparameters on every set: a folder's and simulated ones.",
+        epilog="A set is NAME.npz with x and adj, and NAME.json. Interrupt it at any time: the same command goes on.",
+        allow_abbrev=False,
+    )
+    benchmark.set_defaults(run=_benchmark)
+    benchmark.add_argument("--data", metavar="FOLDER", type=Path, help="folder of sets; without it the simulated ones")
+    benchmark.add_argument("--store", metavar="DIR", type=Path, required=True, help="folder for the results")
+    benchmark.add_argument("--methods", metavar="A,B", type=_names, help="default: all; see: causalkit methods")
+    benchmark.add_argument("--sets", metavar="A,B", type=_names, help="default: all")
+    benchmark.add_argument("--replicates", metavar="N", type=int, default=5, help="first N of each set, default 5")
+    benchmark.add_argument("--jobs", metavar="N", type=int, default=1, help="units at a time, default 1")
+    benchmark.add_argument("--collect", action="store_true", help="run nothing, tell what the store holds")
+    benchmark.add_argument("--out", metavar="TABLE", type=Path, help="write the table, .csv or .parquet")
 
     listing = commands.add_parser("methods", help="list the methods and their hyperparameters")
     listing.set_defaults(run=_methods)
