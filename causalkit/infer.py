@@ -140,7 +140,9 @@ def _table(results, fdr):
     if len(tables) > 1:
         for name, table in zip(results, tables, strict=True):
             table.insert(0, "method", name)
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    # a method without p-values says nothing of edges, which is not the same as no edge
+    return table.astype({"edge": "boolean"}) if "edge" in table and len(tables) > 1 else table
 
 
 def _write_csv(results, path, fdr):
