@@ -18,7 +18,8 @@ from .recording import validate
 FDR = 0.05
 SUFFIXES = (".nc", ".csv", ".parquet", ".graphml")
 DEFAULTS = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
-SLOW = ("causalformer", "decoder_only", "dynotears", "pcmci_plus", "var_lingam")  # minutes to days
+# Most neurons with which a method is still a matter of minutes; with more it runs when it is named.
+QUICK_UP_TO = {"causalformer": 0, "decoder_only": 0, "dynotears": 50, "pcmci": 10, "pcmci_plus": 10, "var_lingam": 10}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -34,16 +35,17 @@ def default_method(recording: xr.Dataset) -> str:
 def suitable_methods(recording: xr.Dataset) -> tuple[list[str], dict[str, str]]:
     """Return the methods that ``--method all`` compares, the default first, and why others are left out.
 
-    Those that read the recording's kind, but for chance, and those that take minutes or more: they run when they are
-    named.
+    Those that read the recording's kind, but for chance, and for those that take long with so many neurons: they run
+    when they are named.
     """
+    n_neurons = recording.sizes["neuron"]
     kind, first = recording.attrs["kind"], default_method(recording)
     found, left_out = [first], {}
     for name, method in methods.METHODS.items():
-        if name in SLOW:
-            left_out[name] = "slow: name it to run it"
-        elif kind not in method.traits.input_kinds:
+        if kind not in method.traits.input_kinds:
             left_out[name] = f"not for {kind}"
+        elif n_neurons > QUICK_UP_TO.get(name, n_neurons):
+            left_out[name] = "slow: name it to run it"
         elif name not in (first, "random"):
             found.append(name)
     return found, left_out
@@ -126,7 +128,8 @@ def _write_netcdf(results, path, fdr):
         return
     alike = agreement(results)
     names = list(results)
-    table = xr.DataArray(alike.values, dims=("method", "other_method"), coords={"method": names, "other_method": names})
+    dims = ("one", "other")  # "method" would be taken for an argument of sel
+    table = xr.DataArray(alike.values, dims=dims, coords={dim: names for dim in dims})
     first.assign(agreement=table).to_netcdf(path, engine="h5netcdf")
     for name, result in results.items():
         result.to_netcdf(path, engine="h5netcdf", group=name, mode="a")
@@ -137,7 +140,9 @@ def _table(results, fdr):
     if len(tables) > 1:
         for name, table in zip(results, tables, strict=True):
             table.insert(0, "method", name)
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    # a method without p-values says nothing of edges, which is not the same as no edge
+    return table.astype({"edge": "boolean"}) if "edge" in table and len(tables) > 1 else table
 
 
 def _write_csv(results, path, fdr):

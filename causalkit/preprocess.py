@@ -311,15 +311,17 @@ def ratio(old_ms: float, new_ms: float) -> tuple[int, int]:
     )
 
 
-def resampled(read: Callable, n: int, up: int, down: int, n_columns: int) -> np.ndarray:
+def resampled(read: Callable, n: int, up: int, down: int, n_columns: int, width: int = 0) -> np.ndarray:
     """Filter and thin out rows that `read(start, stop)` gives, block by block, (n_out, n_columns) of float32.
+
+    To give a row, `width` columns pass through memory, or `n_columns` if that is more.
 
     The same as ``scipy.signal.resample_poly(x, up, down, padtype="edge")`` of all rows at once.
     """
     n_out = -(-n * up // down)
     result = np.empty((n_out, n_columns), np.float32)
     overlap = down * -(-(_HALF_WIDTH * max(up, down) // up + 1) // down)  # rows to either side, of whole output steps
-    block = up * max(1, _BLOCK_BYTES // (8 * n_columns * down))  # outputs at a time
+    block = up * max(1, _BLOCK_BYTES // (8 * max(n_columns, width) * down))  # outputs at a time
     for first in range(0, n_out, block):
         last = min(first + block, n_out)
         start = first * down // up - overlap

@@ -138,7 +138,8 @@ class Traces:
                 if up == down:
                     self._read_into(values[done : done + size], rows, columns, names)
                 else:
-                    values[done : done + size] = resampled(rows, b - a, up, down, len(names))
+                    width = max(columns) - min(columns) + 1
+                    values[done : done + size] = resampled(rows, b - a, up, down, len(names), width)
                 done += size
         recording = from_array(
             values,

@@ -1,0 +1,123 @@
+"""From a recording to files: the method chosen, several methods at once, and what each file holds."""
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from scipy import stats
+
+from causalkit import MVGC, connectivity, infer, io, methods, preprocess, significance
+from causalkit.cli import main
+from causalkit.methods.random_scores import RandomScores
+from causalkit.recording import from_array
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def chain(n_times=3000):
+    """n0 drives n1 one step later, and n1 drives n2, negatively."""
+    x = np.random.default_rng(5).normal(size=(n_times, 4))
+    for t in range(1, n_times):
+        x[t, 1] += 0.6 * x[t - 1, 0]
+        x[t, 2] -= 0.6 * x[t - 1, 1]
+    return from_array(x, dt_ms=2, kind="other")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("infer") / "chain.nc"
+    io.write_recording(chain(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [("voltage", "single_index"), ("other", "single_index"), ("spikes", "spike_index"), ("calcium", "mvgc")],
+)
+def test_the_kind_chooses_a_method_that_reads_it(kind, expected):
+    recording = from_array(np.eye(4), kind=kind)
+    assert infer.default_method(recording) == expected
+    assert kind in methods.get(expected).traits.input_kinds and methods.get(expected).traits.p_values
+    found, left_out = infer.suitable_methods(recording)
+    assert found[0] == expected and all(kind in methods.get(name).traits.input_kinds for name in found)
+    assert {*found, *left_out, "random"} == set(methods.METHODS) and not set(found) & set(left_out)
+    assert "slow" in left_out["causalformer"] and "mvgc" in found
+
+
+def test_slow_methods_depend_on_the_number_of_neurons():
+    few, many = from_array(np.zeros((200, 10))), from_array(np.zeros((200, 11)))
+    assert "pcmci" in infer.suitable_methods(few)[0] and "pcmci" in infer.suitable_methods(many)[1]
+
+
+def test_the_table_says_which_pairs_are_edges():
+    result = MVGC().fit(chain()).connectivity_
+    table = infer.edge_table(result, 0.01)
+    found = set(zip(*(table.loc[table["edge"], name] for name in ("source", "target")), strict=True))
+    assert found == {("n0", "n1"), ("n1", "n2")}
+    pd.testing.assert_frame_equal(table.drop(columns="edge"), connectivity.to_frame(result))
+    assert list(table.columns[:3]) == ["source", "target", "score"]
+    assert set(infer.edge_graph(result, 0.01).edges) == found and len(infer.edge_graph(result, 0.01)) == 4
+
+
+def test_q_values_are_added_where_a_method_has_p_values_only():
+    result = MVGC().fit(chain()).connectivity_.drop_vars("adjusted_p_value")
+    table = infer.edge_table(result)
+    expected = significance.fdr(result["p_value"].transpose("target", "source"))
+    for row in table.itertuples():
+        assert row.adjusted_p_value == expected.sel(target=row.target, source=row.source)
+    random = RandomScores().fit(chain()).connectivity_
+    assert "edge" not in infer.edge_table(random)
+    with pytest.raises(ValueError, match="no p-values"):
+        infer.edge_graph(random)
+
+
+def test_several_methods_go_into_one_file(file, tmp_path, capsys):
+    outputs = [word for suffix in infer.SUFFIXES for word in ("--out", tmp_path / f"r{suffix}")]
+    assert run("infer", file, "--method", "mvgc,pairwise_granger,random", "--fdr", 0.01, *outputs) == 0
+    out = capsys.readouterr().out
+    assert "mvgc scores of 12 ordered pairs" in out and "2 edges at a false discovery rate of 0.01" in out
+    expected = MVGC().fit(io.read(file)).connectivity_
+    root = connectivity.from_netcdf(tmp_path / "r.nc")
+    xr.testing.assert_equal(root[list(expected.data_vars)], expected)
+    group = xr.load_dataset(tmp_path / "r.nc", group="random", engine="h5netcdf")
+    assert group.attrs["method"] == "random" and group["score"].dims == ("target", "source")
+    off = ~np.eye(4, dtype=bool)
+    rho = stats.spearmanr(expected["score"].values[off], group["score"].values[off]).statistic
+    assert float(root["agreement"].sel(one="mvgc", other="random")) == pytest.approx(rho)
+    table = pd.read_csv(tmp_path / "r.csv")
+    assert table["method"].value_counts().to_dict() == {"mvgc": 12, "pairwise_granger": 12, "random": 12}
+    assert table.loc[table["method"] == "random", "edge"].isna().all() and table["edge"].sum() >= 2
+    parquet = pd.read_parquet(tmp_path / "r.parquet")
+    pd.testing.assert_frame_equal(table.drop(columns="edge"), parquet.drop(columns="edge"), check_dtype=False)
+    assert parquet["edge"].dropna().tolist() == table["edge"].dropna().tolist()
+    graph = nx.read_graphml(tmp_path / "r.graphml", force_multigraph=True)
+    of_mvgc = {(a, b): values for a, b, values in graph.edges(data=True) if values["method"] == "mvgc"}
+    assert set(of_mvgc) == {("n0", "n1"), ("n1", "n2")} and of_mvgc["n1", "n2"]["sign"] == -1
+    assert not any(values["method"] == "random" for *_, values in graph.edges(data=True))
+
+
+def test_the_result_says_what_was_done_to_the_recording(file, tmp_path):
+    options = ["--resample-ms", 4, "--detrend", "linear", "--start", 100]
+    assert run("infer", file, "--method", "mvgc", *options, "--out", tmp_path / "r.nc") == 0
+    result = connectivity.from_netcdf(tmp_path / "r.nc")
+    assert [step["step"] for step in preprocess.history(result)] == ["resample", "detrend"]
+    assert result.attrs["dt_ms"] == 4 and result.attrs["kind"] == "other" and result.attrs["recording"] == str(file)
+    assert result.attrs["command"].startswith("causalkit infer ") and "--detrend linear" in result.attrs["command"]
+
+
+def test_a_method_that_fails_does_not_stop_the_others(file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(RandomScores, "_fit", lambda *_: (_ for _ in ()).throw(ValueError("no dice")))
+    assert run("infer", file, "--method", "random,mvgc", "--out", tmp_path / "r.csv") == 0
+    assert "warning: random is left out: no dice" in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "r.csv")["source"]) == {"n0", "n1", "n2", "n3"}
+    assert run("infer", file, "--method", "random", "--out", tmp_path / "s.csv") == 2
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_what_a_file_holds_is_listed(file, capsys):
+    assert run("infer", file, "--list") == 0
+    out = capsys.readouterr().out
+    assert "1 to choose from" in out and "3000 x 4" in out and "500 per second" in out
