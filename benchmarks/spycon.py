@@ -4,6 +4,9 @@ The recording is one of the model of a cortical slice by Ren et al. (2020): 20 o
 spikes a second each, 18 excitatory connections. Its authors store the scores of six methods on it: AUROC .985 to 1.0.
 Bins are of 1 ms, and all methods have their default settings, which were fixed before this recording was looked at.
 
+Measured on the hour, AUROC (average precision): cross_correlogram .987 (.91), spike_glm 1.000 (1.00),
+partial_correlation, which knows no direction, .961 (.44).
+
 Usage: python benchmarks/spycon.py FOLDER [--methods cross_correlogram spike_glm ...] [--minutes 60] [--out scores.csv]
 
 FOLDER holds spycon_ren20.npz with `spike_times_s`, `spike_ids` and `adj` (target, source). The generalized linear model

@@ -42,7 +42,9 @@ class Bernoulli:
     @staticmethod
     def losses(eta: Array, y: Array) -> Array:
         """The same of each row."""
-        return np.logaddexp(0, eta).sum(axis=-1, dtype=np.float64) - np.einsum("ij,ij->i", y, eta, dtype=np.float64)
+        # log(1 + exp(eta)): several times faster than logaddexp in single precision
+        none = np.maximum(eta, 0) + np.log1p(np.exp(-np.abs(eta)))
+        return (none - y * eta).sum(axis=-1, dtype=np.float64)
 
 
 class Poisson:
@@ -71,8 +73,7 @@ class Poisson:
     @staticmethod
     def losses(eta: Array, y: Array) -> Array:
         """The same of each row."""
-        expected = np.exp(np.minimum(eta, LARGEST)).sum(axis=-1, dtype=np.float64)
-        return expected - np.einsum("ij,ij->i", y, eta, dtype=np.float64)
+        return (np.exp(np.minimum(eta, LARGEST)) - y * eta).sum(axis=-1, dtype=np.float64)
 
 
 Family = type[Bernoulli] | type[Poisson]

@@ -68,7 +68,7 @@ class SpikeGLM(Method):
     Notes
     -----
     A penalty above the default shrinks coefficients, and p-values are too large then. Three hundred neurons in bins of
-    5 ms for ten minutes take minutes and about 3 GB.
+    5 ms for ten minutes take a few minutes of one core, "auto" included, and 3 GB.
 
     References
     ----------

@@ -133,11 +133,13 @@ def fit_targets(
         if not len(active):
             break
         along = predictor(design, targets[active], steps)
-        size = _step_sizes(family, eta, along, design.y, targets, theta, steps, precision, objective, gain, active)
+        size, reached = _step_sizes(
+            family, eta, along, design.y, targets, theta, steps, precision, objective, gain, active
+        )
         moved = size[:, None] * steps
         theta[active] += moved
         eta[active] += size[:, None].astype(np.float32) * along
-        objective[active] = _objective(family, eta[active], design.y[targets[active]], theta[active], precision)
+        objective[active] = reached
         new = _gradient(design, targets[active], family, eta[active], theta[active], precision)
         for row, k in enumerate(active):
             past[k].add(moved[row], gradient[k] - new[row])
@@ -230,8 +232,11 @@ def _information(design, rate, family):
 
 
 def _step_sizes(family, eta, along, y, targets, theta, steps, precision, objective, gain, active):
-    """For each target 1, halved until the objective falls by a share of what its slope promises; 0 if never."""
-    size, open_ = np.zeros(len(active)), np.arange(len(active))
+    """For each target 1, halved until the objective falls by a share of what its slope promises; 0 if never.
+
+    With the objectives that are reached.
+    """
+    size, after, open_ = np.zeros(len(active)), objective[active], np.arange(len(active))
     for halving in range(HALVINGS):
         trial = 0.5**halving
         k = active[open_]
@@ -239,11 +244,11 @@ def _step_sizes(family, eta, along, y, targets, theta, steps, precision, objecti
             family, eta[k] + np.float32(trial) * along[open_], y[targets[k]], theta[k] + trial * steps[open_], precision
         )
         enough = reached <= objective[k] - 1e-4 * trial * gain[open_]
-        size[open_[enough]] = trial
+        size[open_[enough]], after[open_[enough]] = trial, reached[enough]
         open_ = open_[~enough]
         if not len(open_):
             break
-    return size
+    return size, after
 
 
 @dataclass(frozen=True)
