@@ -108,8 +108,8 @@ pd.Series(
 ).round(2).to_frame()
 
 # %% [markdown]
-# Next to nothing is left after the rates: in a network in which all fire at random, driven by noise, the next spike is nearly anybody's.
-# What can be read is in that small difference.
+# To two digits nothing is left after the rates: every neuron is driven by noise of its own, and the next spike is nearly anybody's. What
+# there is to read is in the digits that are not shown, and in the training spikes.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four matrices: the true wiring and its co-input above, the attention matrix and its co-input below. The hubs' columns are visible in both wirings.", "width": "95%"}, "figure": {"caption": "This run. Rows are targets, columns sources; the hubs are the first three columns. Colours run over each matrix's own range.", "name": "fig-latent-graph"}}
 pairs = {
@@ -187,12 +187,27 @@ ours = [
 part = usual[usual.method.isin(ours) & usual.metric.isin(kinds)]
 groups = part.groupby(["n_neurons", "method", "metric"]).value
 table = groups.agg(["mean", "std"]).unstack("metric").round(2)
-table.insert(
-    0,
-    "replicates",
-    part.groupby(["n_neurons", "method"]).replicate.nunique(),
-)
+table.columns = [f"{name}, {what}" for what, name in table.columns]
+networks = part.groupby(["n_neurons", "method"]).replicate.nunique()
+table.insert(0, "replicates", networks)
 table
+
+# %% [markdown]
+# Had these transformers learned anything? Cross-entropy of the next neuron on the last fifth of each recording, in nats, and edges
+# that would be found on networks with the same degrees and other connections (**stored**, mean):
+
+# %%
+asked = [
+    "test_cross_entropy",
+    "rate_cross_entropy",
+    "chance_cross_entropy",
+    "edge_pearson",
+    "edge_pearson_by_chance",
+]
+part = usual[(usual.method == "neuroformer") & usual.metric.isin(asked)]
+part.pivot_table(index="n_neurons", columns="metric", values="value")[
+    asked
+].round(3)
 
 # %% [markdown]
 # Layer by layer, and read otherwise (**stored**, the same networks, mean):
