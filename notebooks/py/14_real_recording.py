@@ -51,6 +51,8 @@ rerun.profile_banner(networks=0, seeds=0, device="cpu")
 # nobody. Of six possible edges one is true.
 
 # %%
+import warnings
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -126,7 +128,11 @@ table.sort_index()
 
 # %%
 brain = datasets.resting_fmri().isel(neuron=slice(0, n_neurons))
-found = MVGC(order="bic").fit(brain).connectivity_
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    found = MVGC(order="bic").fit(brain).connectivity_
+for warning in told:
+    print("MVGC itself:", str(warning.message).split(":")[0])
 page = report(brain, found, fdr=fdr, title="A brain at rest")
 page.save(rerun.results_folder() / "brain_at_rest.html")
 for finding in page.findings:
@@ -139,8 +145,8 @@ possible = brain.sizes["neuron"] * (brain.sizes["neuron"] - 1)
 print(f"{edges} of {possible} possible edges")
 for what, seen in page.comparisons:
     if isinstance(seen, dict):
-        rho = seen["rank_correlation"]
-        print(f"{what}: rank correlation {rho:.1f}")
+        rho = round(seen["rank_correlation"], 1) + 0.0
+        print(f"{what}: rank correlation {rho}")
     else:
         print(f"{what}: not compared")
 
