@@ -154,7 +154,7 @@ def not_stationary(recording):
         return Finding("not_stationary", "Halves are alike", False, text, values=values)
     worst = changed[np.argmax(np.abs(shift[changed]) + np.abs(np.log(ratio[changed])))]
     text = (
-        f"{_some(recording, changed)} of {n_neurons} change between the first half of the recording and the second: "
+        f"{_some(recording, changed)} differ between the first half of the recording and the second: "
         f"{_name(recording, worst)} by {shift[worst]:+.2g} standard deviations in the mean, and its variance by a "
         f"factor of {ratio[worst]:.2g}."
     )
@@ -190,7 +190,7 @@ def collinear(recording):
     worst = found[np.argmax(shared[found])]
     partner = int(np.argmax(off[worst]))
     text = (
-        f"{_some(recording, found)} of {n_neurons} can be written as sums of the others: {100 * shared[worst]:.1f} "
+        f"{_some(recording, found)} can be written as sums of the others: {100 * shared[worst]:.1f} "
         f"% of "
         f"{_name(recording, worst)} is in them. It resembles {_name(recording, partner)} most "
         f"(correlation {correlation[worst, partner]:.2f})."
@@ -257,7 +257,7 @@ def low_rates(recording):
     if not len(few):
         return Finding("low_rates", "Enough spikes", False, text, values=values)
     text = (
-        f"{_some(recording, few)} of {len(rates)} fire fewer than {least} spikes in {seconds:.3g} s: "
+        f"{_some(recording, few)} fire fewer than {least} spikes in {seconds:.3g} s: "
         f"{_name(recording, few[np.argmin(counts[few])])} fires {counts.min():.0f}."
     )
     advice = (
@@ -395,6 +395,8 @@ def _name(recording, place):
 
 
 def _some(recording, places, most=3):
+    """How many neurons, and the first of their names."""
     names = [_name(recording, place) for place in places[:most]]
     more = len(places) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    listed = ", ".join(names) + (f" and {more} more" if more else "")
+    return f"{len(places)} of {recording.sizes['neuron']} neurons ({listed})"

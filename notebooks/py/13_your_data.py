@@ -73,7 +73,7 @@ plt.show()
 # %% [markdown]
 # ## What may be wrong with it?
 #
-# Before any graph, seven questions that have plain answers. Each was counted on simulated recordings whose faults are known: it
+# Before any graph, questions that have plain answers. Each was counted on simulated recordings whose faults are known: it
 # warns when it should, and it is quiet on clean ones.
 
 # %%
@@ -132,7 +132,8 @@ rerun.remark(table.T[["rank_correlation", "both", "jaccard"]].round(2))
 # ## What we learned
 #
 # - A recording takes four calls: read, fit, report, save. The page holds what a methods section needs.
-# - Warnings come before edges. The example has none, and three hundred steps of it have several.
+# - Warnings come before edges. The example has none, and three hundred steps of it with a drift have two. A graph in which most
+#   pairs are connected is one more thing to be wary of, and the page says so.
 # - Silence is no proof. No test can see a neuron that was not recorded and drives two others.
 #
 # ## What to vary
@@ -143,8 +144,8 @@ rerun.remark(table.T[["rank_correlation", "both", "jaccard"]].round(2))
 #
 # ```{dropdown} Answers
 # 1. A wrong time step changes every lag in ms, and no score. A wrong kind is refused or gives nonsense.
-# 2. With five steps in ten missing from what drives a neuron, those left stand in for the missing ones. What appears depends on the
-#    wiring: compare with the graph above.
+# 2. Neurons that the hidden ones drive together, one earlier than the other, may look connected. Which do depends on the wiring:
+#    compare with the graph above.
 # 3. It promises a fifth of false edges at most, on average over recordings in which the p-values hold.
 # ```
 
