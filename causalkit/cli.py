@@ -55,29 +55,17 @@ def _infer(arguments):
 
 
 def _report(arguments):
-    from . import connectivity, io
-    from .methods.default import default_method
+    from . import connectivity, infer, io, methods
     from .reporting import report
 
     io.check_output(arguments.out, (".html",), overwrite=arguments.overwrite)
-    recording = io.read(
-        arguments.input,
-        dt_ms=arguments.dt_ms,
-        kind=arguments.kind,
-        neurons=arguments.neurons,
-        start=arguments.start,
-        stop=arguments.stop,
-    )
+    if arguments.scores is not None and arguments.method is not None:
+        raise ValueError("--scores and --method are both given: scores are there already; leave one out")
+    recording = infer.read(arguments)
     if arguments.scores is not None:
-        if arguments.method is not None:
-            raise ValueError("--scores and --method are both given: scores are there already; leave one out")
         result = connectivity.from_netcdf(arguments.scores)
     else:
-        from . import methods
-
-        kind = recording.attrs["kind"]
-        method = methods.get(arguments.method)() if arguments.method else default_method(kind)
-        result = method.fit(recording).connectivity_
+        result = methods.get(arguments.method or infer.default_method(recording))().fit(recording).connectivity_
     page = report(
         recording,
         result,
@@ -245,6 +233,20 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} (see {self.prog} --help)")
 
 
+def _add_reading_options(command):
+    """What of a recording is read, and what is done to it first: see `causalkit.io.read`."""
+    command.add_argument("--series", metavar="NAME", help="which of several things in INPUT to read")
+    command.add_argument("--epochs", metavar="NAME", help="use the intervals of this table of an NWB file as trials")
+    command.add_argument("--bin-ms", metavar="X", type=float, help="count spikes in bins of this width")
+    command.add_argument("--resample-ms", metavar="X", type=float, help="a longer time step, after an anti-alias filter")
+    command.add_argument("--detrend", metavar="HOW", help="constant, linear or highpass:SECONDS")
+    command.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
+    command.add_argument("--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage")
+    command.add_argument("--neurons", metavar="A,B,C", type=_names, help="use these neurons only")
+    command.add_argument("--start", metavar="MS", type=float, help="first time to use, in ms")
+    command.add_argument("--stop", metavar="MS", type=float, help="time to stop before, in ms")
+
+
 def _parser():
     parser = _Parser(
         prog="causalkit",
@@ -279,18 +281,7 @@ def _parser():
         "--fdr", metavar="X", type=float, default=0.05, help="false discovery rate of the edges, default 0.05"
     )
     infer.add_argument("--list", action="store_true", help="list what INPUT holds, for --series, and do nothing else")
-    infer.add_argument("--series", metavar="NAME", help="which of several things in INPUT to read")
-    infer.add_argument("--epochs", metavar="NAME", help="use the intervals of this table of an NWB file as trials")
-    infer.add_argument("--bin-ms", metavar="X", type=float, help="count spikes in bins of this width")
-    infer.add_argument("--resample-ms", metavar="X", type=float, help="a longer time step, after an anti-alias filter")
-    infer.add_argument("--detrend", metavar="HOW", help="constant, linear or highpass:SECONDS")
-    infer.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
-    infer.add_argument(
-        "--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage"
-    )
-    infer.add_argument("--neurons", metavar="A,B,C", type=_names, help="use these neurons only")
-    infer.add_argument("--start", metavar="MS", type=float, help="first time to use, in ms")
-    infer.add_argument("--stop", metavar="MS", type=float, help="time to stop before, in ms")
+    _add_reading_options(infer)
     infer.add_argument(
         "--param",
         metavar="NAME=VALUE",
@@ -318,11 +309,7 @@ def _parser():
     report.add_argument("--fdr", metavar="Q", type=float, default=0.05, help="false discovery rate, default 0.05")
     report.add_argument("--title", metavar="TEXT", help="heading of the page; default: the file's name")
     report.add_argument("--no-second-opinion", action="store_true", help="compare with no other method")
-    report.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
-    report.add_argument("--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage")
-    report.add_argument("--neurons", metavar="A,B,C", type=_names, help="use these neurons only")
-    report.add_argument("--start", metavar="MS", type=float, help="first time to use, in ms")
-    report.add_argument("--stop", metavar="MS", type=float, help="time to stop before, in ms")
+    _add_reading_options(report)
     report.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
     simulate = commands.add_parser(

@@ -194,11 +194,7 @@ def run(arguments) -> None:
     if arguments.list:
         _list(arguments.input)
         return
-    recording = io.read(
-        arguments.input, dt_ms=arguments.dt_ms, kind=arguments.kind, neurons=arguments.neurons, start=arguments.start,
-        stop=arguments.stop, series=arguments.series, epochs=arguments.epochs, bin_ms=arguments.bin_ms,
-        resample_ms=arguments.resample_ms, detrend=arguments.detrend,
-    )  # fmt: skip
+    recording = read(arguments)
     names, left_out = asked, {}
     if asked == ["all"]:
         names, left_out = suitable_methods(recording)
@@ -215,6 +211,15 @@ def run(arguments) -> None:
     results = _fit_all(chosen, recording, arguments)
     write(results, outputs, arguments.fdr)
     _report(results, outputs, arguments.fdr, left_out)
+
+
+def read(arguments) -> xr.Dataset:
+    """Read the recording that the command line asks for, prepared as it asks."""
+    return io.read(
+        arguments.input, dt_ms=arguments.dt_ms, kind=arguments.kind, neurons=arguments.neurons, start=arguments.start,
+        stop=arguments.stop, series=arguments.series, epochs=arguments.epochs, bin_ms=arguments.bin_ms,
+        resample_ms=arguments.resample_ms, detrend=arguments.detrend,
+    )  # fmt: skip
 
 
 def _asked(text):

@@ -14,7 +14,6 @@ from scipy.stats import spearmanr
 
 from causalkit import MVGC, PairwiseGranger, connectivity, from_array, io, report, significance, simulate
 from causalkit.cli import main
-from causalkit.methods.default import default_method
 from causalkit.reporting import Report, agreement, page, text
 
 HOSTILE = [
@@ -231,13 +230,6 @@ def test_a_comparison_that_cannot_be_made_is_told(result):
     recording = simulate.izhikevich(8, 0.3, 60, random_state=3100)
     made = report(recording, result)
     assert "not compared" in made.html and "mvgc:" in made.html
-
-
-def test_the_default_method_suits_the_kind():
-    names = {kind: default_method(kind).name for kind in ("voltage", "other", "spikes", "calcium")}
-    assert names == {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
-    for kind, name in names.items():
-        assert kind in default_method(kind).traits.input_kinds, name
 
 
 def test_the_command_writes_the_page_of_given_scores(tmp_path, recording, result, capsys):

@@ -53,8 +53,15 @@ rerun.profile_banner(networks=0, seeds=1, device="cpu")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from causalkit import io, plots, report, reporting, summary
-from causalkit.methods.default import default_method
+from causalkit import (
+    infer,
+    io,
+    methods,
+    plots,
+    report,
+    reporting,
+    summary,
+)
 
 recording = io.read(path, dt_ms=dt_ms or None, kind=kind or None)
 if n_neurons:
@@ -100,7 +107,7 @@ for finding in reporting.diagnose(broken):
 # causality for calcium. Edges come with sign, lag and p-value.
 
 # %%
-method = default_method(recording.attrs["kind"])
+method = methods.get(infer.default_method(recording))()
 found = method.fit(recording).connectivity_
 print(type(method).__name__)
 
