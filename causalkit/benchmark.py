@@ -110,12 +110,14 @@ def plan(
         else:
             replicates += _from_simulator(name, n_replicates)
     kinds = {str(each.network): _kind(each) for each in replicates}
-    units = []
+    alike: dict[tuple[str, ...], list[Setting]] = {}  # each recording is made once for all methods of a kind
     for setting in settings:
-        made_for = methods.get(setting.method).traits.input_kinds
+        alike.setdefault(methods.get(setting.method).traits.input_kinds, []).append(setting)
+    units = []
+    for made_for, same in alike.items():
         networks = tuple(each.network for each in replicates if kinds[str(each.network)] in made_for)
         if networks:
-            units += sweep.units(Grid(networks, (setting,)), progress=progress)
+            units += sweep.units(Grid(networks, tuple(same)), progress=progress)
     return Plan(units, replicates)
 
 

@@ -1,9 +1,11 @@
 """`causalkit benchmark`: sets as they are on disk, scores against scikit-learn, a run that goes on, refusals."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import public_sets
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -158,3 +160,34 @@ def test_wrong_names_and_folders_are_refused(sets, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["benchmark", "--store", str(tmp_path / "store"), "--data", str(tmp_path / "empty")]) == 2
     assert "holds no .npz" in capsys.readouterr().err
+
+
+# ---- the stored table of the book
+
+
+def test_tables_of_the_book_are_means_over_replicates():
+    rows = [("a", k, method, value, 0.5, 1.0, 0.25, 2.0)
+            for method, values in (("SingleIndexGranger", (0.9, 1.0)), ("MVGC", (0.6, 0.8)), ("PCMCI", (0.5, 0.5)))
+            for k, value in enumerate(values)]  # fmt: skip
+    rows.append(("b", 0, "MVGC", 0.5, 0.5, 1.0, 0.25, 2.0))
+    rates = ["true_positive_rate", "false_positive_rate"]
+    table = pd.DataFrame(rows, columns=["set", "replicate", "method", "auroc", "auprc", *rates, "seconds"])
+    one, other = public_sets.sets_of(table).to_dict("records")
+    assert (one["SingleIndexGranger"], one["MVGC"], one["NeuralGranger"]) == ("0.950", "0.700", "")
+    assert one["best other"] == "PCMCI 0.500" and other["SingleIndexGranger"] == ""
+    ranked = public_sets.ranking_of(table)
+    assert ranked.method.tolist() == ["SingleIndexGranger", "MVGC", "PCMCI"]
+    assert ranked["mean rank"].tolist() == ["1.0", "1.5", "3.0"] and ranked.AUROC.tolist()[1] == "0.600"
+
+
+def test_the_stored_table_holds_what_it_says():
+    stored = Path(__file__).parents[1] / "book" / "results" / "benchmark.csv"
+    table, provenance = pd.read_csv(stored), json.loads(stored.with_suffix(".json").read_text())
+    assert tuple(table.columns) == benchmark.COLUMNS
+    assert not table.duplicated(["set", "replicate", "method"]).any()
+    scored = table.dropna(subset="auroc")
+    assert len(scored) == provenance["units"]["with scores"] > 100
+    assert scored[["auroc", "auprc"]].apply(lambda column: column.between(0, 1)).all(axis=None)
+    assert scored.groupby("method").parameters.nunique().eq(1).all()  # the same settings on every set
+    shown = pd.read_csv(stored.with_name("benchmark_ranking.csv"))
+    assert shown.astype(str).equals(public_sets.ranking_of(table).astype(shown.dtypes).astype(str))
