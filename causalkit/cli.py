@@ -238,7 +238,7 @@ def _add_reading_options(command):
     command.add_argument("--series", metavar="NAME", help="which of several things in INPUT to read")
     command.add_argument("--epochs", metavar="NAME", help="use the intervals of this table of an NWB file as trials")
     command.add_argument("--bin-ms", metavar="X", type=float, help="count spikes in bins of this width")
-    command.add_argument("--resample-ms", metavar="X", type=float, help="a longer time step, after anti-alias filtering")
+    command.add_argument("--resample-ms", metavar="X", type=float, help="a longer time step, after a low-pass filter")
     command.add_argument("--detrend", metavar="HOW", help="constant, linear or highpass:SECONDS")
     command.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
     command.add_argument("--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage")
