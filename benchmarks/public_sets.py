@@ -65,12 +65,16 @@ def ranking_of(table: pd.DataFrame) -> pd.DataFrame:
         mean = means.loc[method]
         rates = ("true_positive_rate", "false_positive_rate")
         rows.append({
-            "method": method, "mean rank": f"{row['mean rank']:.1f}", "sets": int(row["sets"]),
-            "AUROC": f"{row.drop(['mean rank', 'sets']).mean():.3f}", "AUPRC": f"{mean.auprc:.3f}",
-            **{name.split('_')[0] + " rate": "" if pd.isna(mean[name]) else f"{mean[name]:.2f}" for name in rates},
+            "method": method, "mean rank": _text(row["mean rank"], 1), "sets": int(row["sets"]),
+            "AUROC": _text(row.drop(["mean rank", "sets"]).mean(), 3), "AUPRC": f"{mean.auprc:.3f}",
+            **{name.split("_")[0] + " rate": _text(mean[name], 2) for name in rates},
             "seconds": f"{mean.seconds:.1f}",
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _text(value: float, digits: int) -> str:
+    return "" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def main() -> None:
