@@ -22,7 +22,7 @@ n_steps: int = 5000  # steps of 1 ms
 random_state: int = 0  # seed of the network; models are seeded from it too
 preset: str = "small"  # "small" (seconds), "fast" or "paper" (its Table 2)
 n_seeds: int = 2  # models in the ensemble
-max_epochs: int = 10  # passes over the training data at most
+max_epochs: int = 6  # passes over the training data at most
 precision: str = "float32"  # or "bfloat16", mixed precision
 device: str = "auto"  # "auto" takes a GPU where there is one
 

@@ -29,7 +29,7 @@ n_neurons: int = 60  # number of neurons
 n_steps: int = 60000  # milliseconds of the recording
 topology: str = "hub"  # shape of the wiring, see simulate.lif_spikes
 hub_weight: float = 6.0  # how much stronger the hubs' connections are
-max_epochs: int = 5  # passes over the training data
+max_epochs: int = 3  # passes over the training data
 random_state: int = 0  # seed of the network and of the transformer
 
 # %% tags=["hide-input"]
