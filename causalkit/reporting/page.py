@@ -287,8 +287,8 @@ class _Page:
             f'{orders}</select></label></div><p id="ck-about" class="about" aria-live="polite"></p>{figure}'
             f'<figure class="matrix" hidden>{canvas}<output id="ck-pair" aria-live="polite">Point at a cell, or step '
             "through the matrix with the arrow keys.</output><figcaption>Every pair: row, the neuron that is driven; "
-            "column, the one that drives. The darker, the stronger among all pairs. Colored: in the graph, orange if it "
-            "excites, blue if it inhibits; gray: not in it.</figcaption></figure>"
+            "column, the one that drives. The darker, the stronger among all pairs. Colored: in the graph, orange if "
+            "it excites, blue if it inhibits; gray: not in it.</figcaption></figure>"
             "<noscript><p>The slider and the matrix need scripts. The table of edges below does not.</p></noscript>"
         )
 
