@@ -86,7 +86,7 @@ def report(recording, connectivity, *, fdr=0.05, title=None, command=None, sourc
     ----------
     recording : recording, or what `recording.from_array` takes
     connectivity : xarray.Dataset
-        What a method found in it: ``method.fit(recording).connectivity_``.
+        What a method found in it: ``method.fit(x).connectivity_``.
     fdr : float, default 0.05
         Rate at which the slider stands first.
     title : str, optional
