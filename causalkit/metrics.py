@@ -45,7 +45,7 @@ def auroc(truth: Any, score: Any, *, protocol: str = "off_diagonal") -> float:
 
 def auprc(truth: Any, score: Any, *, protocol: str = "off_diagonal") -> float:
     """Area under the precision-recall curve (average precision); chance is the share of edges. As `auroc`."""
-    return float(sk.average_precision_score(*_pairs(truth, score, protocol)))
+    return min(1.0, float(sk.average_precision_score(*_pairs(truth, score, protocol))))  # a sum may round above 1
 
 
 def roc_curve(truth: Any, score: Any, *, protocol: str = "off_diagonal") -> pd.DataFrame:
