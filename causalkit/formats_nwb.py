@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from .peers_of_formats import needed
+from .extras import needed
 from .series import Entry, Traces, Trains, per_second
 
 CALCIUM, VOLTAGE = ("RoiResponseSeries",), ("CurrentClampSeries", "IZeroClampSeries")
@@ -22,7 +22,7 @@ NEURAL = ("ElectricalSeries", *CALCIUM, *VOLTAGE)
 def opened(path: Path) -> Iterator[tuple[list[Entry], dict]]:
     """Open a file: what it holds, and its tables of intervals, each (n_intervals, 2) in ms."""
     _check(path)
-    pynwb = needed("pynwb", "NWB files", "nwb")
+    pynwb = needed("pynwb", "NWB files are read with", "nwb")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cached name spaces, of deprecated fields: nothing that a reader can mend
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import xarray as xr
 
 from . import formats_dataset
-from .peers_of_formats import needed
+from .extras import needed
 from .series import Entry, Traces, per_second, printable
 
 # A codec runs on reading, and "pickle" runs any code: only those that turn bytes into numbers are let through.
@@ -27,7 +27,7 @@ MOST_ARRAYS = 10_000
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[xr.Dataset | None, list[Entry]]]:
     """Open a zarr store: the recording that xarray wrote, or None and the arrays there are."""
-    zarr = needed("zarr", "zarr stores", "zarr")
+    zarr = needed("zarr", "zarr stores are read with", "zarr")
     _check_codecs(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of metadata that is not consolidated, of specifications to come

@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, reproducible examples, the reference data."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and BLAS start: small problems, and exact repeats
@@ -25,3 +26,18 @@ def reference_data() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for the tests of `make test-book`."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CAUSALKIT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    assert path, "there is no Chromium: run `make system-deps`, or set CAUSALKIT_CHROMIUM to the path of one"
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield chromium
+        chromium.close()

@@ -3,9 +3,7 @@
 import functools
 import http.server
 import json
-import os
 import re
-import shutil
 import threading
 from importlib.resources import files
 from pathlib import Path
@@ -43,20 +41,6 @@ def site():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CAUSALKIT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    assert path, "there is no Chromium: run `make system-deps`, or set CAUSALKIT_CHROMIUM to the path of one"
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

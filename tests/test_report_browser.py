@@ -1,8 +1,6 @@
 """The report in Chromium, opened from disk: `make test-book`, after `make system-deps`."""
 
 import json
-import os
-import shutil
 from importlib.resources import files
 
 import numpy as np
@@ -14,20 +12,6 @@ pytestmark = pytest.mark.browser
 
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 NAMES = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "</script><b>x", "нейрон", "n" * 500, "f"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CAUSALKIT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    assert path, "there is no Chromium: run `make system-deps`, or set CAUSALKIT_CHROMIUM to the path of one"
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numbers
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from causalkit import connectivity
+from causalkit.extras import needed
 from causalkit.methods.base import Method, Traits
 from causalkit.methods.lagged_regression import check_trials, min_times
-from causalkit.methods.peers import peer
 from causalkit.recording import trial_slices
 
 # name -> (module, class) in tigramite.independence_tests
@@ -126,13 +127,13 @@ class PCMCI(Method):
         max_lag = int(self.max_lag)
         check_trials(recording, 2 * max_lag, self._what())  # tigramite conditions on parents of parents
         module, test = TESTS[self.test]
-        who = type(self).__name__
-        test = getattr(peer(f"tigramite.independence_tests.{module}", who), test)
+        from_peer = partial(needed, what=f"{type(self).__name__} needs", extra="peers")
+        test = getattr(from_peer(f"tigramite.independence_tests.{module}"), test)
         x = recording.activity.values.astype(float)
         trials = {k: x[rows] for k, rows in enumerate(trial_slices(recording))}
         mode = "multiple" if len(trials) > 1 else "single"
-        frame = peer("tigramite.data_processing", who).DataFrame(trials, analysis_mode=mode)
-        return peer("tigramite.pcmci", who).PCMCI(dataframe=frame, cond_ind_test=test(), verbosity=0)
+        frame = from_peer("tigramite.data_processing").DataFrame(trials, analysis_mode=mode)
+        return from_peer("tigramite.pcmci").PCMCI(dataframe=frame, cond_ind_test=test(), verbosity=0)
 
 
 class PCMCIPlus(PCMCI):

@@ -124,13 +124,17 @@ def learn(own: OwnHistory, goal: Array, sources: LaggedFeatures, train: list[Row
         if turn == 0:
             gain = [np.ones_like(part) for part in gain]  # the network has not seen an index yet
         residual = [goal[rows] - part for rows, part in zip(seen, forecast, strict=True)]
-        nuisance = Nuisance(model, own, None, seen, residual, gain, index, 0, turn == 0, shared)
         delta = np.stack([
-            huber_limit(residual[fold][nuisance.at(fold, rows)]) for fold, rows in enumerate(rows_of.taught)
+            huber_limit(error[np.searchsorted(where, rows)])
+            for error, where, rows in zip(residual, seen, rows_of.taught, strict=True)
         ])  # fmt: skip
-        inputs_seen = [_input_seen(nuisance, fold, rows, delta[fold]) for fold, rows in enumerate(rows_of.few)]
-        nuisance.n_lags = choose_n_lags(inputs_seen, strict=turn < n_rounds - 1)
-        nuisance.sources = sources.at(nuisance.n_lags, dtype=np.float32 if shared else float)
+        inputs_seen = [
+            np.clip(residual[k][np.searchsorted(seen[k], rows)], -delta[k], delta[k]) + gain[k].mean(0) * index[k, rows]
+            for k, rows in enumerate(rows_of.few)
+        ]
+        n_lags = choose_n_lags(inputs_seen, strict=turn < n_rounds - 1)
+        used = sources.at(n_lags, dtype=np.float32 if shared else float)
+        nuisance = Nuisance(model, own, used, seen, residual, gain, index, n_lags, turn == 0, shared)
         if turn < n_rounds - 1:
             index = _new_indices(nuisance, rows_of.regressed(turn))
     return nuisance
@@ -167,12 +171,6 @@ def _evaluate(model: Response, own: OwnHistory, index: Array, seen: list[Rows], 
         return [list(part) for part in evaluate(model, own, _single(index))]
     parts = [evaluate(member(model, k), own, _single(index[k, rows])[None], rows) for k, rows in enumerate(seen)]
     return [[part[0] for part in kind] for kind in zip(*parts, strict=True)]
-
-
-def _input_seen(nuisance: Nuisance, fold: int, rows: Rows, delta: Array) -> Array:
-    """What sources have to explain at some rows, large errors clipped, (n_rows, n_neurons)."""
-    error = np.clip(nuisance.residual[fold][nuisance.at(fold, rows)], -delta, delta)
-    return error + nuisance.gain[fold].mean(axis=0) * nuisance.index[fold, rows]
 
 
 def even_gain(gain: Array) -> Array:

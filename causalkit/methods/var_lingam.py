@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 
 from causalkit import connectivity
+from causalkit.extras import needed
 from causalkit.methods import var
 from causalkit.methods.base import Method, Traits
 from causalkit.methods.lagged_regression import lagged_covariance, min_times
-from causalkit.methods.peers import peer
 
 
 class VARLiNGAM(Method):
@@ -66,7 +66,7 @@ class VARLiNGAM(Method):
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
         neurons, p = recording.neuron.values.tolist(), int(self.max_lag)
         data = lagged_covariance(recording, p, self._what())
-        lingam = peer("lingam", type(self).__name__)
+        lingam = needed("lingam", f"{type(self).__name__} needs", "peers")
         fit = var.regress(*var.factorize(data.sums, neurons), len(neurons), data.n_rows, len(data.trials))
         model = lingam.DirectLiNGAM()
         model.fit(np.concatenate([_residuals(trial[:], fit.coefficients) for trial in data.trials]))

@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 
 from .. import connectivity as graphs
 from ..connectivity import EDGE
+from ..infer import default_method
 from ..methods import get
 
-SPARES = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index"}  # beside MVGC
 MOST_COMPARED = 100  # neurons for which a second method other than MVGC is fitted
 
 
@@ -64,14 +64,13 @@ def second_opinions(recording, connectivity, fdr):
     list of (str, dict or str)
         What is compared, and the result of `compare`, or why there is none.
     """
-    kind, n_neurons = recording.attrs["kind"], recording.sizes["neuron"]
+    spare, n_neurons = default_method(recording), recording.sizes["neuron"]
     found, method = [], connectivity.attrs.get("method", "this")
     linear = _fit("mvgc", recording)
     if method != "mvgc":
         found.append((f"{method} and mvgc", _compared(connectivity, linear, fdr)))
-    elif kind in SPARES and n_neurons <= MOST_COMPARED:
-        name = SPARES[kind]
-        found.append((f"mvgc and {name}", _compared(connectivity, _fit(name, recording), fdr)))
+    elif spare != "mvgc" and n_neurons <= MOST_COMPARED:
+        found.append((f"mvgc and {spare}", _compared(connectivity, _fit(spare, recording), fdr)))
     half = recording.sizes["time"] // 2
     halves = [_fit("mvgc", recording.isel(time=rows)) for rows in (slice(0, half), slice(half, None))]
     found.append(("mvgc in the first half and in the second", _compared(*halves, fdr)))
