@@ -318,7 +318,8 @@ def _report(results, outputs, fdr, left_out):
     for name, result in results.items():
         edges = ""
         if "p_value" in result:
-            edges = f"; {int(connectivity.adjacency(result, fdr=fdr).sum())} edges at a false discovery rate of {fdr:g}"
+            n_edges = int(connectivity.adjacency(result, fdr=fdr).sum())
+            edges = f"; {n_edges} {'edge' if n_edges == 1 else 'edges'} at a false discovery rate of {fdr:g}"
         took = duration(result.attrs["seconds"])
         print(f"{', '.join(map(str, outputs))}: {name} scores of {n * (n - 1)} ordered pairs, in {took}{edges}")
     if len(results) > 1:

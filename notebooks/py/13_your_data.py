@@ -80,8 +80,8 @@ plt.show()
 # %% [markdown]
 # ## What may be wrong with it?
 #
-# Before any graph, questions that have plain answers. Each was counted on simulated recordings whose faults are known: it
-# warns when it should, and it is quiet on clean ones.
+# Before any graph, questions that have plain answers. Each was counted on simulated recordings whose faults are known, and
+# on clean ones. One is weak: short pulses that twenty neurons share were noticed in five of eight recordings.
 
 # %%
 findings = reporting.diagnose(recording)
@@ -133,7 +133,8 @@ rerun.remark(str(page))
 table = pd.DataFrame(
     {what: r for what, r in page.comparisons if isinstance(r, dict)}
 )
-rerun.remark(table.T[["rank_correlation", "both", "jaccard"]].round(2))
+shown = ["rank_correlation", "both", "jaccard"]
+rerun.remark(table.T[shown].astype(float).round(2))
 
 # %% [markdown]
 # ## What we learned
