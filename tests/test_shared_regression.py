@@ -7,7 +7,7 @@ import torch
 from causalkit import SingleIndexGranger, metrics, simulate
 from causalkit.methods.lag_choice import LagChoice
 from causalkit.methods.robust_wald import huber_regression, wald_of_groups
-from causalkit.methods.shared_regression import Regressions, SharedSources, _window_sums, orthonormal
+from causalkit.methods.shared_regression import OwnColumns, Regressions, SharedSources, _window_sums
 from causalkit.methods.source_features import LaggedFeatures, OwnHistory, source_features
 
 N_ROWS, N_NEURONS, GROUP, N_OWN = 4000, 12, 2, 5
@@ -47,7 +47,7 @@ def together(problem, targets=None, limit=1.5):
     own = [part.transpose(0, 2, 1) for part in own]
     single = [torch.as_tensor(part[targets], dtype=torch.float32) for part in (*own, gain, y)]
     return Regressions(
-        SharedSources(sources), targets, [orthonormal(part) for part in single[:2]], *single[2:],
+        SharedSources(sources), targets, [OwnColumns(part) for part in single[:2]], *single[2:],
         torch.full((len(targets),), limit),
     )  # fmt: skip
 
@@ -102,10 +102,34 @@ def test_windows_add_up_their_rows():
 def test_orthonormal_columns_span_the_same_and_drop_what_is_left_over():
     x = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0))
     x = torch.cat([x, x[..., :1] + x[..., 1:2]], dim=-1)
-    q = orthonormal(x.transpose(1, 2)).transpose(1, 2)
+    own = OwnColumns(x.transpose(1, 2))
+    every = torch.eye(4).expand(2, -1, -1)
+    q = torch.stack([own.combined(every[:, k]) for k in range(4)], dim=-1)
     gram = (q.transpose(1, 2) @ q).numpy()
     np.testing.assert_allclose(gram, np.stack([np.diag([0, 1, 1, 1])] * 2), atol=1e-4)
     np.testing.assert_allclose(q @ (q.transpose(1, 2) @ x), x, atol=1e-4)
+    values = torch.randn(2, 50, generator=torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(own.products(values), (values[:, None] @ q)[:, 0], atol=1e-4)
+    np.testing.assert_allclose(own.leverage(1), (q[1] ** 2).sum(dim=1), atol=1e-5)
+    left = torch.randn(50, 3, generator=torch.Generator().manual_seed(2))
+    expected = left - q[1] @ (q[1].T @ left)
+    own.take_out(1, left)
+    np.testing.assert_allclose(left, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["exact", "shared"])
+def test_results_do_not_depend_on_the_number_of_threads(solver):
+    recording = simulate.izhikevich(8, 0.4, 2000, random_state=2101)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2, 3):
+            torch.set_num_threads(n_threads)
+            found.append(SingleIndexGranger(solver=solver, n_rounds=2, n_steps=50).fit(recording).connectivity_)
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].drop_attrs().identical(found[1].drop_attrs())  # attributes hold the seconds
+    assert found[0].drop_attrs().identical(found[2].drop_attrs())
 
 
 def test_shared_and_exact_fits_agree_on_a_network():

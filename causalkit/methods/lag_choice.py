@@ -9,6 +9,7 @@ from scipy import linalg
 from causalkit.methods.blocks import BLOCK_VALUES
 from causalkit.methods.robust_wald import factor_of_gram
 from causalkit.methods.source_features import LaggedFeatures
+from causalkit.methods.threads import side_by_side
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -35,12 +36,7 @@ class LagChoice:
         fewest = min(map(len, train))
         self.n_lags = max(1, min(max_lag, int((MAX_COLUMNS * fewest - 1) // max(alive, 1))))
         self.columns = 1 + np.arange(1, self.n_lags + 1) * int(np.prod(n_features))
-        self.factors = []
-        for rows in train:
-            gram = np.zeros((self.columns[-1],) * 2)
-            for _, x in self._blocks(rows):
-                gram += x.T @ x
-            self.factors.append(factor_of_gram(gram))
+        self.factors = side_by_side(self._factor, train)
 
     def __call__(self, residual: list[Array], strict: bool = False) -> int:
         """Choose by Akaike's criterion (small-sample form).
@@ -54,18 +50,26 @@ class LagChoice:
             What is left of the targets without sources, large values clipped.
         strict : bool
         """
-        n_neurons = residual[0].shape[-1]
-        criterion = np.zeros(self.n_lags)
-        for fold, rows in enumerate(self.train):
-            r, n, ((factor, _), dead) = residual[fold], len(rows), self.factors[fold]
-            products = sum(x.T @ r[chosen] for chosen, x in self._blocks(rows))
-            explained = linalg.solve_triangular(factor, products, lower=True, check_finite=False) ** 2
-            explained = np.cumsum(explained, axis=0)[self.columns - 1]
-            n_columns = np.cumsum(~dead)[self.columns - 1]
-            left = np.maximum((r**2).sum(axis=0) - explained, 1e-300)
-            penalty = n_columns * (np.log(n) if strict else 2 * n / np.maximum(n - n_columns - 1, 1))
-            criterion += n * np.log(left).sum(axis=1) + n_neurons * penalty
-        return int(np.argmin(criterion)) + 1
+        folds = zip(self.train, residual, self.factors, strict=True)
+        return int(np.argmin(sum(side_by_side(lambda fold: self._criterion(*fold, strict), folds)))) + 1
+
+    def _factor(self, rows: Rows):
+        gram = np.zeros((self.columns[-1],) * 2)
+        for _, x in self._blocks(rows):
+            gram += x.T @ x
+        return factor_of_gram(gram)
+
+    def _criterion(self, rows: Rows, r: Array, factor_and_dead, strict: bool) -> Array:
+        """Of 1, 2, ... lags in one fold."""
+        (factor, _), dead = factor_and_dead
+        n, n_neurons = r.shape
+        products = sum(x.T @ r[chosen] for chosen, x in self._blocks(rows))
+        explained = linalg.solve_triangular(factor, products, lower=True, check_finite=False) ** 2
+        explained = np.cumsum(explained, axis=0)[self.columns - 1]
+        n_columns = np.cumsum(~dead)[self.columns - 1]
+        left = np.maximum((r**2).sum(axis=0) - explained, 1e-300)
+        penalty = n_columns * (np.log(n) if strict else 2 * n / np.maximum(n - n_columns - 1, 1))
+        return n * np.log(left).sum(axis=1) + n_neurons * penalty
 
     def _blocks(self, rows: Rows):
         """The columns on some rows at a time: a constant, all of lag 1, all of lag 2, ..."""

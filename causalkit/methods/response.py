@@ -11,6 +11,7 @@ from torch import nn
 
 from causalkit.methods.causalformer_network import Encoder
 from causalkit.methods.short_training import BestWeights, Rows, batch_size, batches, held_out, is_check
+from causalkit.methods.threads import side_by_side
 from causalkit.nn import EnsembleModule, Linear, Time2Vec, keep_models
 
 Array = NDArray[np.float64]
@@ -84,7 +85,8 @@ class Response(EnsembleModule):
 
 
 def train_response(
-    model: Response, own, goal, index, delta, rows: list[Rows], n_steps: int, rate: float, seeds: list[int]
+    model: Response, own, goal, index, delta, rows: list[Rows], n_steps: int, rate: float, seeds: list[int],
+    apart: bool = False,
 ) -> None:
     """Fit every model to its own rows with Huber's loss, AdamW and a rate that rises and falls to zero.
 
@@ -106,9 +108,26 @@ def train_response(
         Largest learning rate.
     seeds : list of int
         They draw the batches.
+    apart : bool
+        Train each model by itself, side by side, which pays off in large networks. They differ by rounding.
     """
     taught, checked = held_out(rows)
-    batch = batch_size(taught, own.shape[1], model.samples)
+    order = list(batches(taught, batch_size(taught, own.shape[1], model.samples), n_steps, seeds))
+    if not apart:
+        _train(model, own, goal, index, delta, order, checked, rate)
+        return
+
+    def train(k: int) -> Response:
+        alone, one = member(model, k), slice(k, k + 1)
+        _train(alone, own, goal, index[one], delta[one], [chosen[one] for chosen in order], checked[one], rate)
+        return alone
+
+    _put_back(model, side_by_side(train, range(model.n_models)))
+
+
+def _train(model: Response, own, goal, index, delta, order, checked, rate: float) -> None:
+    """As `train_response`; `order` are batches and `checked` the rows held out, (n_models, n_rows)."""
+    n_steps = len(order)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=n_steps + 1)
     members = torch.arange(model.n_models)[:, None]
@@ -120,7 +139,7 @@ def train_response(
         return torch.where(size <= limit, error**2 / (2 * limit), size - limit / 2).mean(dim=(1, 2))
 
     best = BestWeights(model)
-    for step, chosen in enumerate(batches(taught, batch, n_steps, seeds)):
+    for step, chosen in enumerate(order):
         model.train()
         optimizer.zero_grad()
         loss(chosen).sum().backward()
@@ -132,6 +151,15 @@ def train_response(
             with torch.no_grad():
                 best.offer(loss(checked))
     best.restore()
+    model.eval()
+
+
+@torch.no_grad()
+def _put_back(model: Response, members: list[Response]) -> None:
+    """Give each of the models the weights of a member that was trained by itself."""
+    for k, alone in enumerate(members):
+        for values, new in zip(model.parameters(), alone.parameters(), strict=True):
+            values[k] = new[0]
     model.eval()
 
 

@@ -10,6 +10,7 @@ With n rows, p columns of sources and m targets, a step costs n p m, and so do t
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -71,6 +72,58 @@ class SharedSources:
         return total
 
 
+@dataclass
+class OwnColumns:
+    """Columns of each target on the rows of one fold, used as combinations of themselves that are orthonormal.
+
+    The combinations are never written out, only the small matrices that make them.
+
+    Attributes
+    ----------
+    x : tensor (n_targets, n_columns, n_rows)
+    keep : tensor (n_rows,), optional
+        0 where a row is left out.
+    """
+
+    x: torch.Tensor
+    keep: torch.Tensor | None = None
+    combinations: torch.Tensor | None = None
+
+    def __post_init__(self):
+        if self.combinations is None:
+            self.combinations = _orthonormal_combinations(self.x)
+
+    @property
+    def n_rows(self) -> int:
+        return self.x.shape[-1]
+
+    def combined(self, coefficients) -> torch.Tensor:
+        """The sum of the orthonormal columns, each times its coefficient, (n_targets, n_rows)."""
+        total = ((coefficients[:, None] @ self.combinations) @ self.x)[:, 0]  # a row by a matrix: fast
+        return total if self.keep is None else total * self.keep
+
+    def products(self, values) -> torch.Tensor:
+        """Of the orthonormal columns with values (n_targets, n_rows) that are 0 in rows left out."""
+        return ((values[:, None] @ self.x.transpose(1, 2)) @ self.combinations.transpose(1, 2))[:, 0]
+
+    def take_out(self, k: int, x) -> None:
+        """Subtract from `x` (n_rows, n_others) what the columns of a target explain of it."""
+        mixed = self.combinations[k].T @ (self.combinations[k] @ (self.x[k] @ x))
+        x.addmm_(self.x[k].T, mixed, alpha=-1)
+
+    def leverage(self, k: int) -> torch.Tensor:
+        return ((self.combinations[k] @ self.x[k]) ** 2).sum(dim=0)
+
+
+def _orthonormal_combinations(x) -> torch.Tensor:
+    """Rows of weights that make orthonormal columns, (n_targets, n_columns, n_columns); zeros for those left over."""
+    gram = (x @ x.transpose(-1, -2)).double()
+    size = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-60).rsqrt()
+    sizes, directions = torch.linalg.eigh(gram * size[..., None] * size[..., None, :])
+    scale = torch.where(sizes > NEGLIGIBLE, sizes.clamp_min(NEGLIGIBLE).rsqrt(), 0.0)
+    return ((directions * scale[..., None, :]).transpose(-1, -2) * size[..., None, :]).float()
+
+
 class Regressions:
     """Those of some targets: y = own columns + gain * sources + error, by Huber's loss.
 
@@ -79,14 +132,14 @@ class Regressions:
     sources : SharedSources
     neurons : array (n_targets,)
         Their positions among the sources: no target is a source of its own.
-    own : list of tensors (n_targets, n_own, n_rows of a fold)
-        Each fold's own columns, orthonormal; its rows are those of `sources`, the first fold's first.
+    own : list of OwnColumns
+        Of each fold; its rows are those of `sources`, the first fold's first.
     gain, y : tensor (n_targets, n_rows)
     limit : tensor (n_targets,)
         Where the loss turns linear.
     """
 
-    def __init__(self, sources: SharedSources, neurons, own: list[torch.Tensor], gain, y, limit):
+    def __init__(self, sources: SharedSources, neurons, own: list[OwnColumns], gain, y, limit):
         self.sources, self.neurons, self.own, self.gain, self.y = sources, neurons, own, gain, y
         self.limit = limit[:, None]
         allowed = sources.groups(sources.alive).repeat(len(neurons), 1, 1)
@@ -98,7 +151,7 @@ class Regressions:
         """The same as if only some rows were there: the others are zero."""
         keep = torch.zeros(self.y.shape[1])
         keep[rows] = 1
-        own = [part * inside for part, inside in zip(self.own, self._by_fold(keep), strict=True)]
+        own = [replace(part, keep=inside) for part, inside in zip(self.own, self._by_fold(keep), strict=True)]
         return Regressions(self.sources, self.neurons, own, self.gain * keep, self.y * keep, self.limit[:, 0])
 
     def fit(self, max_steps: int):
@@ -120,7 +173,7 @@ class Regressions:
 
     def of_own(self, own):
         """What the own columns explain, (n_targets, n_rows)."""
-        return torch.cat([(a[:, None] @ x)[:, 0] for x, a in zip(self.own, own, strict=True)], dim=1)
+        return torch.cat([columns.combined(a) for columns, a in zip(self.own, own, strict=True)], dim=1)
 
     def of_sources(self, w):
         """What the sources explain, (n_targets, n_rows)."""
@@ -153,7 +206,7 @@ class Regressions:
         weight = _window_sums(seen.square_(), torch.ones(len(psi)), width)  # what each window adds to a variance
         windows = weight.sum(dim=0) ** 2 / (weight**2).sum(dim=0)  # Satterthwaite's number of those that decide
         windows = sources.groups(windows.nan_to_num(nan=len(psi))).amin(dim=1).double().numpy()
-        n_columns = sum(part.shape[1] for part in self.own) + int(sources.alive.sum())
+        n_columns = sum(part.x.shape[1] for part in self.own) + int(sources.alive.sum())
         others = np.arange(sources.n_neurons) != self.neurons[k]
         return GroupTests(
             coefficients=coefficients.double().numpy()[others],
@@ -165,20 +218,19 @@ class Regressions:
 
     def _without_own(self, k: int, x):
         """What the own columns of a target do not explain of `x` (n_rows, n_columns), which is overwritten."""
-        for own, part in zip(self.own, x.split([part.shape[-1] for part in self.own]), strict=True):
-            part -= own[k].T @ (own[k] @ part)
+        for own, part in zip(self.own, x.split([part.n_rows for part in self.own]), strict=True):
+            own.take_out(k, part)
         return x
 
     def _by_fold(self, values):
-        return values.split([part.shape[-1] for part in self.own], dim=-1)
+        return values.split([part.n_rows for part in self.own], dim=-1)
 
     def _forecast(self, coefficients):
         return self.of_own(coefficients[:-1]) + self.of_sources(coefficients[-1])
 
     def _products(self, values):
         """Of all columns with some values (n_targets, n_rows)."""
-        parts = zip(self.own, self._by_fold(values), strict=True)
-        own = [(part[:, None] @ x.transpose(1, 2))[:, 0] for x, part in parts]  # a row by a matrix: fast
+        own = [columns.products(part) for columns, part in zip(self.own, self._by_fold(values), strict=True)]
         return [*own, ((self.gain * values) @ self.sources.x) * self._allowed]
 
     def _least_squares(self, y, tolerance):
@@ -206,17 +258,8 @@ class Regressions:
 
     def _leverage(self, k: int, core, weight):
         """How far each row pulls its own fit, (n_rows,): by its sources, and by its own columns."""
-        of_own = torch.cat([(own[k] ** 2).sum(dim=0) for own in self.own])
+        of_own = torch.cat([own.leverage(k) for own in self.own])
         return (self.sources.leverage * weight / weight.mean() + of_own * core).clamp(0, 0.5)
-
-
-def orthonormal(x):
-    """Columns, the rows of (…, n_columns, n_rows), as combinations of themselves without overlap; zeros for those left
-    over."""
-    x = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-    sizes, directions = torch.linalg.eigh((x @ x.transpose(-1, -2)).double())
-    scale = torch.where(sizes > NEGLIGIBLE, sizes.clamp_min(NEGLIGIBLE).rsqrt(), 0.0)
-    return (directions * scale[..., None, :]).float().transpose(-1, -2) @ x
 
 
 def _dot(a, b):

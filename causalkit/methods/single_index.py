@@ -23,6 +23,7 @@ from causalkit.methods.source_features import (
     choose_n_own,
     source_features,
 )
+from causalkit.methods.threads import one_thread_a_part
 from causalkit.metrics import r2
 from causalkit.recording import normalize, trial_slices, window_starts
 
@@ -203,6 +204,10 @@ class SingleIndexGranger(Method):
         return choices[0]
 
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
+        with one_thread_a_part():
+            return self._estimate(recording)
+
+    def _estimate(self, recording: xr.Dataset) -> xr.Dataset:
         x, trials = normalize(recording.activity), trial_slices(recording)
         n_own = self._n_own(x, recording)
         context = self._context(n_own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,8 +14,9 @@ from scipy import linalg
 from causalkit.methods.lag_choice import LagChoice
 from causalkit.methods.response import Response, evaluate, member, own_basis, train_response
 from causalkit.methods.robust_wald import GroupTests, huber_limit, huber_regression, least_squares, wald_of_groups
-from causalkit.methods.shared_regression import Regressions, SharedSources, orthonormal
+from causalkit.methods.shared_regression import OwnColumns, Regressions, SharedSources
 from causalkit.methods.source_features import LaggedFeatures, OwnHistory
+from causalkit.methods.threads import side_by_side
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -24,7 +26,8 @@ EVIDENCE = 2.0  # standard errors
 MOST_ROWS = 5000  # that teach the response and say how large errors are, in large networks
 ROWS_PER_COLUMN = 40  # of the sources, in the regressions of the first turns in large networks
 REGRESSED_ALONE = 3  # targets, where the others share their regressions
-VALUES_AT_ONCE = 1 << 26  # of the targets' own columns, where many targets are regressed at once
+VALUES_AT_ONCE = 1 << 25  # of the targets' own columns, where many targets are regressed at once
+PARTS_AT_ONCE = 4  # the number of parts of targets is a multiple of it, for threads to share
 
 
 @dataclass
@@ -117,7 +120,7 @@ def learn(own: OwnHistory, goal: Array, sources: LaggedFeatures, train: list[Row
         steps = n_steps if turn == 0 else n_steps // 2
         train_response(
             model, own, target_values, _single(index), _single(delta), rows_of.taught, steps, learning_rate,
-            seeds[turn],
+            seeds[turn], apart=shared,
         )  # fmt: skip
         seen = rows_of.seen(turn)
         forecast, gain = _evaluate(model, own, index, seen, shared)
@@ -169,7 +172,9 @@ def _evaluate(model: Response, own: OwnHistory, index: Array, seen: list[Rows], 
     """Forecasts and gains of each fold at the rows that are seen of it, two lists of arrays (n_seen, n_neurons)."""
     if not shared:  # the same rows of all folds
         return [list(part) for part in evaluate(model, own, _single(index))]
-    parts = [evaluate(member(model, k), own, _single(index[k, rows])[None], rows) for k, rows in enumerate(seen)]
+    parts = side_by_side(
+        lambda k: evaluate(member(model, k), own, _single(index[k, seen[k]])[None], seen[k]), range(len(seen))
+    )
     return [[part[0] for part in kind] for kind in zip(*parts, strict=True)]
 
 
@@ -191,10 +196,11 @@ def linearized(nuisance: Nuisance, fold: int, target: int, rows: Rows, basis: Ar
     """
     at = nuisance.at(fold, rows)
     error, gain = nuisance.residual[fold][at, target], nuisance.gain[fold][at, target]
-    spread = noise_spread(error, basis)
+    own = _with_constant(basis)
+    spread = noise_spread(error, own, MOST_ROWS if nuisance.shared else len(own))
     gain, error = gain / spread, error / spread
     index = nuisance.index[fold, rows, target]
-    own = _with_constant(basis) / spread[:, None]
+    own /= spread[:, None]
     return own, even_gain(gain), error + gain * index, error
 
 
@@ -206,8 +212,8 @@ def _new_indices(nuisance: Nuisance, train: list[Rows]) -> Array:
     """
     if nuisance.shared:
         return _shared_indices(nuisance, train)
-    n_neurons = nuisance.sources.shape[1]
-    return np.stack([_new_index(nuisance, target, train) for target in range(n_neurons)], axis=-1)
+    targets = range(nuisance.sources.shape[1])
+    return np.stack(side_by_side(lambda target: _new_index(nuisance, target, train), targets), axis=-1)
 
 
 def _new_index(nuisance: Nuisance, target: int, train: list[Rows]) -> Array:
@@ -234,7 +240,8 @@ def _shared_indices(nuisance: Nuisance, train: list[Rows]) -> Array:
     wanted = np.flatnonzero(nuisance.first | known.any(axis=0))
     sources = [SharedSources(nuisance.sources[rows]) for rows in train]
     everywhere = torch.as_tensor(nuisance.sources).flatten(1)
-    for targets in _some_at_once(wanted, nuisance):
+
+    def find(targets: Rows) -> None:
         parts = _parts(nuisance, targets, dict(enumerate(train)))
         for fold in range(len(train)):
             together = _together(sources[fold], targets, [parts[fold]])
@@ -242,6 +249,8 @@ def _shared_indices(nuisance: Nuisance, train: list[Rows]) -> Array:
             found = (everywhere @ w.T).double().numpy()
             found /= np.where(found.std(axis=0) > 0, found.std(axis=0), 1)
             index[fold][:, targets] = found * (have_input(together) if nuisance.first else known[fold, targets])
+
+    side_by_side(find, _some_at_once(wanted, nuisance))
     return index
 
 
@@ -263,15 +272,18 @@ def _together(sources: SharedSources, targets: Rows, parts: list[list[torch.Tens
     """One regression a target, on the rows of all its parts."""
     own, gain, y, error = zip(*parts, strict=True)
     limit = huber_limit(torch.cat(error, dim=1).T.double().numpy())
-    own = [orthonormal(columns) for columns in own]
+    own = [OwnColumns(columns) for columns in own]
     return Regressions(sources, targets, own, torch.cat(gain, dim=1), torch.cat(y, dim=1), _single(limit))
 
 
 def _some_at_once(targets: Rows, nuisance: Nuisance) -> list[Rows]:
-    """Targets in parts whose own columns fit into memory."""
-    n_rows = sum(map(len, nuisance.seen))
-    size = max(1, VALUES_AT_ONCE // (n_rows * nuisance.n_own_columns))
-    return np.array_split(targets, -(-len(targets) // size)) if len(targets) else []
+    """Targets in parts whose own columns fit into memory, as many parts as threads share evenly.
+
+    The same parts for any number of threads, since the slowest target of a part says how exact the others are.
+    """
+    size = max(1, VALUES_AT_ONCE // (sum(map(len, nuisance.seen)) * nuisance.n_own_columns))
+    n_parts = PARTS_AT_ONCE * -(-len(targets) // (size * PARTS_AT_ONCE))
+    return [part for part in np.array_split(targets, n_parts) if len(part)] if len(targets) else []
 
 
 def has_input(own: Array, inputs: Array, y: Array, limit: float) -> bool:
@@ -309,12 +321,16 @@ def tests_of_targets(nuisance: Nuisance, test: list[Rows]) -> list[GroupTests]:
     test = {fold: rows for fold, rows in enumerate(test) if len(rows)}
     neurons = np.arange(nuisance.sources.shape[1])
     if not nuisance.shared:
-        return [_tests_of_target(nuisance, target, test) for target in neurons]
-    sources, found = SharedSources(nuisance.sources[np.concatenate(list(test.values()))]), []
-    for targets in _some_at_once(neurons, nuisance):
-        found += _together(sources, targets, _parts(nuisance, targets, test)).tests()
+        return side_by_side(lambda target: _tests_of_target(nuisance, target, test), neurons)
+    sources = SharedSources(nuisance.sources[np.concatenate(list(test.values()))])
+    sources.leverage  # noqa: B018, computed once, before threads ask for it
+    found = side_by_side(
+        lambda targets: _together(sources, targets, _parts(nuisance, targets, test)).tests(),
+        _some_at_once(neurons, nuisance),
+    )
+    found = list(itertools.chain.from_iterable(found))
     few = neurons[:: -(-len(neurons) // REGRESSED_ALONE)]
-    ratios = [_variance_ratios(_tests_of_target(nuisance, target, test), found[target]) for target in few]
+    ratios = side_by_side(lambda target: _variance_ratios(_tests_of_target(nuisance, target, test), found[target]), few)
     factor = float(np.median(np.concatenate(ratios)))
     return [replace(test, covariance=test.covariance * factor) for test in found]
 
@@ -336,11 +352,14 @@ def _tests_of_target(nuisance: Nuisance, target: int, test: dict[int, Rows]) -> 
     return wald_of_groups(x, np.concatenate(y), x.shape[1] - others.shape[1], nuisance.sources.shape[-1], limit)
 
 
-def noise_spread(residuals: Array, basis: Array) -> Array:
-    """Relative size of the residuals that a neuron's own history foretells, around 1: noise passes the gain as well."""
-    x, size = _with_constant(basis), np.abs(residuals)
+def noise_spread(residuals: Array, own: Array, most_rows: int) -> Array:
+    """Relative size of the residuals that a neuron's own history foretells, around 1: noise passes the gain as well.
+
+    Learned on about `most_rows` of the rows.
+    """
+    few, size = _evenly(np.arange(len(own)), most_rows), np.abs(residuals)
     log_size = np.log(size + 0.05 * size.mean() + 1e-300)
-    return np.exp(np.clip(x @ least_squares(x, log_size) - log_size.mean(), -3, 3))
+    return np.exp(np.clip(own @ least_squares(own[few], log_size[few]) - log_size.mean(), -3, 3))
 
 
 def _others(sources: Array, target: int) -> Array:
@@ -357,11 +376,12 @@ def _n_components(rows: list[Rows]) -> int:
 
 def _linear_residual(own: OwnHistory, goal: Array, rows: Rows) -> Array:
     """What linear forecasts from own history leave of some rows, (n_rows, n_neurons)."""
-    left = np.empty((len(rows), goal.shape[1]))
-    for neuron in range(goal.shape[1]):
+
+    def left(neuron: int) -> Array:
         x, y = _with_constant(own.values(neuron, rows)), goal[rows, neuron]
-        left[:, neuron] = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
-    return left
+        return y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+
+    return np.stack(side_by_side(left, range(goal.shape[1])), axis=-1)
 
 
 def _single(x: Array) -> torch.Tensor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve
 from scipy.signal import lfilter
 
-from causalkit.methods.robust_wald import least_squares
+from causalkit.methods.robust_wald import factor_of_gram
+from causalkit.methods.threads import side_by_side
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -84,16 +86,21 @@ class LaggedFeatures:
 
 def choose_n_own(x: Array, rows: Rows, choices: tuple[int, ...]) -> int:
     """Own values that a linear forecast needs, the same for all neurons, by Akaike's criterion (small-sample form)."""
-    criterion = []
-    for n_own in choices:
-        total, columns = 0.0, n_own + 1
-        for neuron in x.T:
-            past = np.column_stack([np.ones(len(rows)), *(neuron[rows - lag] for lag in range(1, n_own + 1))])
-            error = neuron[rows] - past @ least_squares(past, neuron[rows])
-            total += len(rows) * np.log(max((error**2).mean(), 1e-300))
-            total += 2 * columns * len(rows) / max(len(rows) - columns - 1, 1)
-        criterion.append(total)
-    return choices[int(np.argmin(criterion))]
+    longest = choices[-1]
+
+    def criteria(values: Array) -> list[float]:
+        past = np.column_stack([np.ones(len(rows)), *(values[rows - lag] for lag in range(1, longest + 1))])
+        goal, found = values[rows], []
+        gram, products = past.T @ past, past.T @ goal
+        for n_own in choices:
+            columns = n_own + 1
+            factor, _ = factor_of_gram(gram[:columns, :columns].copy())
+            left = goal @ goal - products[:columns] @ cho_solve(factor, products[:columns])
+            penalty = 2 * columns * len(rows) / max(len(rows) - columns - 1, 1)
+            found.append(len(rows) * np.log(max(left / len(rows), 1e-300)) + penalty)
+        return found
+
+    return choices[int(np.argmin(np.sum(side_by_side(criteria, x.T), axis=0)))]
 
 
 class OwnHistory:
