@@ -6,6 +6,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 from scipy.stats import false_discovery_control, spearmanr
 from statsmodels.stats.multitest import multipletests
 
@@ -150,3 +151,32 @@ def test_one_seed_is_not_enough(rng):
         stability(seeds(rng.uniform(size=(1, 4, 4))))
     with pytest.raises(ValueError, match="seed_score has the dimensions .*pass connectivity"):
         stability(rng.uniform(size=(2, 4, 4)))
+
+
+@pytest.mark.parametrize("df", [1, 2, 6])
+@pytest.mark.parametrize("factor", [0.7, 1.0, 1.6, 3.0])
+@pytest.mark.parametrize("edges", [0.0, 0.2, 0.8])
+def test_inflation_is_the_factor_of_the_statistics_whatever_the_number_of_edges(df, factor, edges, rng):
+    statistic = factor * rng.chisquare(df, 100_000)
+    n_edges = int(edges * len(statistic))
+    statistic[:n_edges] += 1000
+    p = stats.chi2.sf(statistic, df)
+    found = significance.inflation(p, df)
+    # the standard error of its logarithm, by simulation, is 5.7 / sqrt(n df) for one degree of freedom, less for more
+    assert abs(np.log(found / factor)) < 4 * 5.7 / np.sqrt((len(statistic) - n_edges) * df)
+    assert significance.inflation(rng.permutation(p), df) == pytest.approx(found, abs=1e-3)
+
+
+def test_inflation_says_nothing_of_few_values_and_ignores_nan(rng):
+    p = rng.uniform(size=(30, 30)) ** 2  # too small
+    np.fill_diagonal(p, np.nan)
+    assert significance.inflation(p) > 1.5
+    assert significance.inflation(p[:10]) == 1
+    assert significance.inflation(np.zeros(10_000)) == 1
+    assert significance.inflation(np.full(10_000, np.nan)) == 1
+
+
+def test_weak_edges_make_the_inflation_larger_never_smaller(rng):
+    statistic = rng.chisquare(1, 20_000)
+    statistic[:4000] = rng.noncentral_chisquare(1, 2, 4000)
+    assert significance.inflation(stats.chi2.sf(statistic, 1)) > 1.02

@@ -115,7 +115,9 @@ class SingleIndexGranger(Method):
 
     Where targets are regressed together (`causalkit.methods.shared_regression`), a source is tested by what no other
     source shows of it in the rows without the target's gain. What that leaves out of the variances is measured on three
-    targets that are regressed alone, and made good for all.
+    targets that are regressed alone. Then all variances are multiplied by one factor, with which the p-values of pairs
+    that show no edge are uniform (`causalkit.significance.inflation`): in long recordings the model's own errors would
+    make them too small. With up to 60 neurons nothing of the kind is done.
 
     Features of the lags in use are held in memory, 16 n_times n_neurons n_lags bytes, or half of it where targets share
     their regressions, besides about 150 n_times n_neurons bytes of histories, forecasts and gains.

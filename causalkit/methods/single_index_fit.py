@@ -17,6 +17,7 @@ from causalkit.methods.robust_wald import GroupTests, huber_limit, huber_regress
 from causalkit.methods.shared_regression import OwnColumns, Regressions, SharedSources
 from causalkit.methods.source_features import LaggedFeatures, OwnHistory
 from causalkit.methods.threads import side_by_side
+from causalkit.significance import inflation
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -316,7 +317,8 @@ def tests_of_targets(nuisance: Nuisance, test: list[Rows]) -> list[GroupTests]:
     history can explain, of target and of sources, is taken out of both. Folds without rows are left out.
 
     Where targets are regressed together, their variances leave out that sources correlate by chance in the rows that
-    count most: by how much is seen from a few targets that are regressed alone, and made good for all.
+    count most: by how much is seen from a few targets that are regressed alone. What is then left, and what the model
+    itself errs by, is seen from the pairs that show no edge (`significance.inflation`). Both are made good for all.
     """
     test = {fold: rows for fold, rows in enumerate(test) if len(rows)}
     neurons = np.arange(nuisance.sources.shape[1])
@@ -331,8 +333,14 @@ def tests_of_targets(nuisance: Nuisance, test: list[Rows]) -> list[GroupTests]:
     found = list(itertools.chain.from_iterable(found))
     few = neurons[:: -(-len(neurons) // REGRESSED_ALONE)]
     ratios = side_by_side(lambda target: _variance_ratios(_tests_of_target(nuisance, target, test), found[target]), few)
-    factor = float(np.median(np.concatenate(ratios)))
-    return [replace(test, covariance=test.covariance * factor) for test in found]
+    found = _with_variances_times(float(np.median(np.concatenate(ratios))), found)
+    df = np.stack([test.df for test in found])
+    p_values = np.where(df > 0, [test.p_values() for test in found], np.nan)
+    return _with_variances_times(inflation(p_values, np.maximum(df, 1)), found)
+
+
+def _with_variances_times(factor: float, tests: list[GroupTests]) -> list[GroupTests]:
+    return [replace(test, covariance=test.covariance * factor) for test in tests]
 
 
 def _variance_ratios(alone: GroupTests, shared: GroupTests) -> Array:
