@@ -89,7 +89,7 @@ def main() -> None:
         "what": "one simulated network a row, off the diagonal; below_.05 and below_.01: shares of the non-edges; "
         "edges_found and false_edges: of the graph at a false discovery rate of .05",
         "units": {"done": len(rows), "planned": len(units)},
-        "scaled_afterwards": f"{n_scaled} results are older than causalkit.significance.inflation in the method; it was "
+        "scaled_afterwards": f"{n_scaled} results are older than significance.inflation in the method; it was "
         "applied to their stored p-values and scores",
         "seconds": "wall time of two threads on a machine that did other work: no timings",
         "dates": [min(dates), max(dates)],
