@@ -202,7 +202,7 @@ def test_training_refuses_what_it_cannot_learn_from(vars_, tmp_path):
 def test_weights_survive_their_file(recording, tmp_path):
     torch.manual_seed(3)
     network = amortised_network.AmortisedNetwork(context=5, n_hidden=8)
-    file = amortised_training.save(network, tmp_path / "new" / "w.safetensors", {"description": "drawn"})
+    file = amortised_training.save(network, tmp_path / "new" / "w.safetensors", {"description": "drawn", "kinds": ["voltage"]})
     again, about = amortised_training.load(file)
     assert again.settings == network.settings and about["description"] == "drawn"
     for name, value in network.state_dict().items():
@@ -211,7 +211,7 @@ def test_weights_survive_their_file(recording, tmp_path):
     score = one.connectivity_.score.copy()
     assert json.loads(one.connectivity_.attrs["parameters"]) == {"weights": str(file)}
     network.types.bias.data[0] -= 1
-    amortised_training.save(network, file, {"description": "drawn"})
+    amortised_training.save(network, file, {"description": "drawn", "kinds": ["voltage"]})
     changed = one.fit(recording).connectivity_  # the file is read again when it was written again
     assert (changed.score > score).where(score.notnull(), True).all()
 
@@ -226,6 +226,11 @@ def test_untrained_missing_and_foreign_weights_are_refused(recording, tmp_path):
     for name in ("text", "other"):
         with pytest.raises(ValueError, match="holds no weights of AmortisedDiscovery"):
             AmortisedDiscovery(weights=tmp_path / name).fit(recording)
+
+
+def test_a_recording_of_another_kind_is_warned_of(recording):
+    with pytest.warns(UserWarning, match=r"trained on recordings of kind \['voltage'\], this one is 'calcium'"):
+        AmortisedDiscovery().fit(recording.assign_attrs(kind="calcium"))
 
 
 def test_too_short_trials_are_refused(recording):

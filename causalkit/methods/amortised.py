@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import numbers
+import warnings
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from causalkit import connectivity
 from causalkit.methods import amortised_training
 from causalkit.methods.amortised_network import negative_log_likelihood
 from causalkit.methods.base import Method, Traits, check_rate, check_whole
-from causalkit.recording import normalize, window_starts
+from causalkit.recording import as_recording, normalize, window_starts
 
 SHIPPED = "forecasts", "labels"
 FEWEST_WINDOWS = 20
@@ -55,6 +56,11 @@ class AmortisedDiscovery(Method):
     ValueError
         From ``fit``: weights that cannot be read, or too few time steps.
 
+    Warns
+    -----
+    UserWarning
+        From ``fit``: the weights were trained on another kind of recording.
+
     Notes
     -----
     Activity is z-scored, neurons and pairs share all weights, and what is passed between them are means: the result
@@ -73,8 +79,8 @@ class AmortisedDiscovery(Method):
 
     name = "amortised"
     traits = Traits(
-        directed=True, input_kinds=("voltage", "spikes", "calcium", "other"), stochastic=False, signed=True,
-        lagged=False, p_values=False,
+        directed=True, input_kinds=("voltage", "calcium", "other"), stochastic=False, signed=True, lagged=False,
+        p_values=False,
     )  # fmt: skip
 
     def __init__(self, *, weights="forecasts"):
@@ -135,11 +141,11 @@ class AmortisedDiscovery(Method):
             "n_steps": int(n_steps), "n_networks": int(n_networks), "n_rows": int(n_rows),
             "learning_rate": float(learning_rate), "edge_prior": float(edge_prior), "random_state": int(random_state),
         }  # fmt: skip
-        recordings = list(recordings)
+        recordings = [as_recording(recording) for recording in recordings]
         network, losses = amortised_training.train(recordings, **settings)
         last = {name: float(np.mean(values[-max(len(values) // 10, 1) :])) for name, values in losses.items()}
-        about = {"description": str(description), "n_recordings": len(recordings), "pretrain": settings,
-                 "last_losses": last}  # fmt: skip
+        about = {"description": str(description), "kinds": sorted({r.attrs["kind"] for r in recordings}),
+                 "n_recordings": len(recordings), "pretrain": settings, "last_losses": last}  # fmt: skip
         return cls(weights=str(amortised_training.save(network, file, about)))
 
     def _network(self):
@@ -157,7 +163,13 @@ class AmortisedDiscovery(Method):
 
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
         network, about = self._network()
-        context = network.settings["context"]
+        context, kind = network.settings["context"], recording.attrs["kind"]
+        if kind != "other" and kind not in about["kinds"]:
+            warnings.warn(
+                f"the weights were trained on recordings of kind {about['kinds']}, this one is {kind!r}: pretrain on "
+                "simulations of that kind, or do not trust the result",
+                stacklevel=4,
+            )
         starts = window_starts(recording, context)
         if len(starts) < FEWEST_WINDOWS:
             raise ValueError(

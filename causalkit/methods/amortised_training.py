@@ -16,7 +16,7 @@ from torch.nn import functional
 from causalkit import io
 from causalkit.methods.amortised_network import EDGE_TYPES, AmortisedNetwork, negative_log_likelihood
 from causalkit.progress import progress_bar
-from causalkit.recording import as_recording, normalize, window_starts
+from causalkit.recording import normalize, window_starts
 
 FORMAT = "causalkit amortised network 1"
 _TEMPERATURE = 0.5  # of the relaxed draws of edge types (Löwe et al.)
@@ -85,7 +85,6 @@ def _by_size(recordings, context, supervised):
     """Groups of recordings with equally many neurons: (z-scored activity, window starts, types of edges)."""
     groups: dict[int, list] = {}
     for number, recording in enumerate(recordings):
-        recording = as_recording(recording)
         starts = window_starts(recording, context)
         if len(starts) < 10 * context:
             raise ValueError(
