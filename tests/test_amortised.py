@@ -1,8 +1,11 @@
 """Amortised causal discovery: what its network computes, what training learns, and what the shipped weights know."""
 
 import json
+from pathlib import Path
 
+import amortised as benchmark
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +18,8 @@ from causalkit import AmortisedDiscovery, connectivity, metrics, simulate
 from causalkit.methods import amortised_network, amortised_training
 from causalkit.methods.amortised import SHIPPED
 from causalkit.recording import from_array
+
+RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
 
 
 def draws(*shape, seed=0):
@@ -238,3 +243,69 @@ def test_too_short_trials_are_refused(recording):
     x = recording.activity.values[:120]
     with pytest.raises(ValueError, match="activity has 0 windows of 6 . 1 steps"):
         AmortisedDiscovery().fit(from_array(x, trial=np.repeat(np.arange(30), 4)))
+
+
+# ---- the benchmark, and what the book shows of it
+
+
+def test_the_benchmark_goes_on_where_it_was_and_again_where_weights_are_others(tmp_path, monkeypatch):
+    calls = []
+
+    def told(world, network, recording, name, method):
+        calls.append(name)
+        return real(world, network, recording, name, method)
+
+    real = benchmark.row_of
+    runs = [simulate.izhikevich(5, 0.3, 400, 2960 + k) for k in range(2)]
+    monkeypatch.setattr(benchmark, "row_of", told)
+    monkeypatch.setattr(benchmark, "worlds", lambda: {"a": runs})
+    monkeypatch.setattr(benchmark, "read_before", lambda: [])
+    quick = {name: method for name, method in benchmark.methods().items() if name != "SingleIndexGranger"}
+    monkeypatch.setattr(benchmark, "methods", lambda: quick)
+    first = benchmark.measure(tmp_path / "t.csv")
+    assert len(first) == len(calls) == 2 * 3
+    again = benchmark.measure(tmp_path / "t.csv")
+    assert len(calls) == 6  # nothing anew
+    pd.testing.assert_frame_equal(first, again, check_dtype=False)
+    monkeypatch.setattr(benchmark, "digest", lambda which: "other" if which == "labels" else "")
+    assert set(benchmark.measure(tmp_path / "t.csv").weights) == {"", "other"}
+    assert calls[6:] == ["forecasts", "labels"] * 2
+    row = first.set_index(["method", "network"]).loc["labels", "seed 2961"]
+    found = AmortisedDiscovery(weights="labels").fit(runs[1])
+    edges = runs[1].connectivity.values != 0
+    assert row.found == pytest.approx(found.connectivity_.graph.values[edges].mean())
+    assert row.auroc == pytest.approx(metrics.auroc(runs[1], found.connectivity_))
+
+
+def test_the_books_tables_follow_from_the_stored_rows():
+    table = pd.read_csv(RESULTS / "amortised.csv")
+    for name, made in (("table", benchmark.shown(table)), ("graphs", benchmark.read_out(table))):
+        pd.testing.assert_frame_equal(made.astype(str), pd.read_csv(RESULTS / f"amortised_{name}.csv", dtype=str))
+    assert table.groupby("world").method.value_counts().groupby("world").nunique().eq(1).all()  # all methods on all
+    told = json.loads((RESULTS / "amortised.json").read_text())
+    used = table[table.method.isin(SHIPPED)].groupby("method").weights.unique()
+    for name in SHIPPED:
+        assert used[name].tolist() == [benchmark.digest(name)] == [told["weights"][name]]  # those of the package
+
+
+def test_rows_of_other_benchmarks_are_those_of_the_same_networks():
+    table = pd.read_csv(RESULTS / "amortised.csv")
+    for grid, world in (("generality", "LIF, weights 1"), ("accuracy", "the paper's, 40 neurons")):
+        stored = pd.read_csv(RESULTS / f"{grid}.csv").set_index(["network", "method"])
+        stored = stored[stored["grid"] == grid] if "grid" in stored else stored[stored["pairs"] == "all"]
+        part = table[table.world == world]
+        for row in part[part.method.isin(benchmark.OTHERS)].itertuples():
+            assert stored.loc[(row.network, row.method), "auroc"] == row.auroc
+        for name in SHIPPED:  # as many edges in what was read here
+            ours = part[part.method == name].set_index("network").n_edges
+            assert (ours == stored.xs("MVGC", level="method").n_edges[ours.index]).all() and len(ours) >= 5
+
+
+def test_networks_that_are_measured_were_not_trained_on():
+    n_training = len(benchmark.SIZES) * len(benchmark.PROBABILITIES) * len(benchmark.STRENGTHS) * benchmark.A_CELL
+    assert n_training == 600 and benchmark.FIRST_TRAINING_SEED + n_training <= 2900
+    table = pd.read_csv(RESULTS / "amortised.csv")
+    seeds = table.network[table.network.str.startswith("seed ")].str[5:].astype(int)
+    assert seeds.min() >= benchmark.FIRST_SEED > 2920 and seeds.nunique() == 20
+    others = table[table.network.str.contains("_seed")]  # low seeds, and another size or simulator
+    assert not (others.n_neurons.isin(benchmark.SIZES) & others.world.str.startswith("Izhikevich")).any()
