@@ -171,7 +171,7 @@ def test_unseen_networks_are_read_beyond_chance(weights, n, p):
 def test_training_learns_to_read_unseen_networks(vars_, tmp_path, supervised):
     method = AmortisedDiscovery.pretrain(
         vars_[:50], tmp_path / "own.safetensors", supervised=supervised, context=2, n_hidden=16, n_steps=100,
-        n_networks=10, n_rows=400, learning_rate=1e-2,
+        n_networks=8, n_rows=300, learning_rate=1e-2,
     )  # fmt: skip
     chances = [chance_of(run, method.fit(run).connectivity_) for run in vars_[50:]]
     assert stats.combine_pvalues(chances).pvalue < 1e-6  # Fisher: conservative for discrete ones
