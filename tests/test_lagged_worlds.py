@@ -35,7 +35,7 @@ def test_every_method_is_scored_on_the_pairs_that_all_of_them_judge(tmp_path, mo
     methods = [{"method": "mvgc", "parameters": {"order": 2}}, {"method": "dynotears", "parameters": {"max_lag": 1}},
                {"method": "random", "parameters": {"max_lag": 2}}]  # fmt: skip
     others = [{"simulate": {"model": "var", "n_neurons": 4, "n_steps": 800, "random_state": 2000}},
-              {"simulate": {"model": "lorenz96", "n_neurons": 4, "n_steps": 800, "random_state": 2000}}]  # fmt: skip
+              {"simulate": {"model": "lorenz96", "n_neurons": 6, "n_steps": 800, "random_state": 2000}}]  # fmt: skip
     table, provenance = run(
         lagged_worlds, {"networks": [{"simulate": world}, *others], "methods": methods}, tmp_path, monkeypatch
     )
