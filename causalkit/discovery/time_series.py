@@ -36,6 +36,13 @@ def lagged_independence(recording: Any, n_lags: int, *, alpha: float = 0.01) -> 
     Each time step counts as a sample. That holds for pairs that are asked given enough of their past. Without it
     the memory of a recording makes samples fewer than steps, and more edges stay than should.
     """
+    samples, names = lagged_samples(recording, n_lags)
+    nodes = lagged_nodes(names, n_lags)
+    return PartialCorrelation(np.cov(samples, rowvar=False), len(samples), alpha=alpha, nodes=nodes)
+
+
+def lagged_samples(recording: Any, n_lags: int) -> tuple[np.ndarray, list[str]]:
+    """Windows of a recording, (n_windows, n_neurons * (n_lags + 1)), lag 0 first, and the neurons' names as text."""
     if n_lags < 1:
         raise ValueError(f"n_lags is {n_lags}: a window needs the present and at least one step of the past")
     recording = as_recording(recording)
@@ -48,9 +55,7 @@ def lagged_independence(recording: Any, n_lags: int, *, alpha: float = 0.01) -> 
             windows.append(np.hstack([part[n_lags - lag : n_lags - lag + n] for lag in range(n_lags + 1)]))
     if not windows:
         raise ValueError(f"no trial is longer than {n_lags} steps: take fewer lags")
-    samples = np.concatenate(windows)  # (n_windows, n_neurons * (n_lags + 1))
-    nodes = lagged_nodes([str(name) for name in recording["neuron"].values], n_lags)
-    return PartialCorrelation(np.cov(samples, rowvar=False), len(samples), alpha=alpha, nodes=nodes)
+    return np.concatenate(windows), [str(name) for name in recording["neuron"].values]
 
 
 def icd_time_series(
