@@ -27,6 +27,7 @@ _PUBLIC = {
     "VARLiNGAM": "causalkit.methods.var_lingam",
     "DYNOTEARS": "causalkit.methods.dynotears",
     "NeuralGranger": "causalkit.methods.neural_granger",
+    "GaussianProcessGranger": "causalkit.methods.gaussian_process",
     "RandomScores": "causalkit.methods.random_scores",
     "granger_causality_of_var": "causalkit.methods.statespace",
     "PAG": "causalkit.discovery",

@@ -23,6 +23,7 @@ _WHERE = {
     "var_lingam": ("causalkit.methods.var_lingam", "VARLiNGAM"),
     "dynotears": ("causalkit.methods.dynotears", "DYNOTEARS"),
     "neural_granger": ("causalkit.methods.neural_granger", "NeuralGranger"),
+    "gaussian_process": ("causalkit.methods.gaussian_process", "GaussianProcessGranger"),
     "random": ("causalkit.methods.random_scores", "RandomScores"),
 }
 
