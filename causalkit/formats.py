@@ -168,7 +168,8 @@ def time_step(path, asked, stored, time, unit, trial, n_times):
                 "correct one of them"
             )
     if time is None:
-        return dt_ms, np.arange(n_times) * dt_ms
+        with np.errstate(invalid="ignore"):  # an infinite step is refused later, by its name
+            return dt_ms, np.arange(n_times) * dt_ms
     *_, step = known.values()
     dt_ms = dt_ms if np.isclose(step, dt_ms, rtol=1e-6) else step
     for rows in trial_slices(np.zeros(n_times) if trial is None else trial):

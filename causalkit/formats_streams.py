@@ -13,7 +13,18 @@ import numpy as np
 
 from .formats import ACTIVITY, attributes_of, time_step
 from .series import Traces
-from .tables import HEAD, clock_problem, is_clock, is_ramp, is_time, layout_of, parsed, split_time, time_unit
+from .tables import (
+    HEAD,
+    clock_problem,
+    is_clock,
+    is_ramp,
+    is_skipped,
+    is_time,
+    layout_of,
+    parsed,
+    split_time,
+    time_unit,
+)
 from .validation import physical_memory
 
 WHOLE_TEXT, WHOLE_ARRAY = 1 << 26, 1 << 28  # bytes of a file, or of an array, that are simply loaded
@@ -70,6 +81,7 @@ def text(path: Path, dt_ms: float | None = None) -> Traces:
 def _lines(file, path) -> Iterator[tuple[int, str, int]]:
     """Number, text and place of each line that is neither empty nor a comment."""
     place, number = file.tell(), 0
+    file_start = place == 0
     for raw in file:
         number += 1
         try:
@@ -80,7 +92,7 @@ def _lines(file, path) -> Iterator[tuple[int, str, int]]:
             raise ValueError(
                 f"{path}, line {number}, is not text in UTF-8: export the recording as CSV in UTF-8"
             ) from error
-        if line.strip() and not line.lstrip().startswith("#"):
+        if not is_skipped(number if file_start else 2, line):
             yield number, line, place
         place += len(raw)
 

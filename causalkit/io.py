@@ -252,6 +252,8 @@ def _known(path, start):
     for mark, what in (
         (b"\x89HDF", "HDF5"), (b"CDF", "classic netCDF"), (b"\xd0\xcf\x11\xe0", "an old Excel or Office file"),
         (b"\x89PNG", "a PNG image"), (b"%PDF", "a PDF"), (b"\x1f\x8b", "gzip"), (b"MATLAB", "a MATLAB file"),
+        (b"<html", "a web page"), (b"<!DOCTY", "a web page"), (b"{", "JSON"),
+        (b"version ", "a Git LFS pointer without its data"),
         (b"\x93NUMPY", "a NumPy .npy file"), (b"\x80\x04", "a Python pickle"), (b"PAR1", "a Parquet file"),
     ):  # fmt: skip
         if start.startswith(mark):

@@ -18,6 +18,7 @@ _CLOCK = re.compile(
     r"([ _-]?[(\[]?([mµμun]?s|m?secs?|(milli|micro)?seconds?|min)[)\]]?)?",
     re.IGNORECASE,
 )
+_EXCEL = re.compile(r"sep=.?", re.IGNORECASE)
 _MEMORY_PER_BYTE = 20  # of a text file: ten times its size, and half of the memory is for the rest
 _RAMP = 10  # rows: so many even steps are no accident
 HEAD = 20  # lines that tell how a table is laid out
@@ -37,8 +38,8 @@ def read_table(path, *, header=True):
     """Read a table of numbers from a text file.
 
     The delimiter (tab, semicolon, bar, comma or blanks) is found out; with a delimiter other than the comma,
-    numbers may have a decimal comma. Empty lines and lines that start with ``#`` are skipped. Missing cells
-    (empty, NA, nan) become NaN.
+    numbers may have a decimal comma. Empty lines, lines that start with ``#`` and Excel's ``sep=;`` are skipped.
+    Missing cells (empty, NA, nan) become NaN.
 
     Parameters
     ----------
@@ -56,10 +57,16 @@ def read_table(path, *, header=True):
     numbered = [
         (number, line)
         for number, line in enumerate(_text(path).splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith("#")
+        if not is_skipped(number, line)
     ]
     layout, n_skipped = layout_of(path, numbered[:HEAD], header=header)
     return layout.names, parsed(path, numbered[n_skipped:], layout)
+
+
+def is_skipped(number, line):
+    """Whether a line holds no row: empty, a comment, or Excel's word on the delimiter in the first line (``sep=;``)."""
+    line = line.strip()
+    return not line or line.startswith("#") or (number == 1 and bool(_EXCEL.fullmatch(line)))
 
 
 def layout_of(path, head, *, header=True):
@@ -198,9 +205,16 @@ def _text(path):
             raise ValueError
         return raw.decode("utf-8-sig")
     except ValueError as error:
-        raise ValueError(
-            f"{path} is not a text file, whatever its name says: export the recording as CSV in UTF-8"
-        ) from error
+        raise ValueError(f"{path} is not a text file{_encoding(raw)}: export the recording as CSV in UTF-8") from error
+
+
+def _encoding(raw):
+    """What text may be that is none in UTF-8, from its first bytes."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return " in UTF-8 but in UTF-16, which Excel calls Unicode text"
+    if b"\0" in raw or any(byte < 32 and byte not in b"\t\n\r" for byte in raw[:4096]):
+        return ", whatever its name says"
+    return " in UTF-8 but in another encoding, as older programs write it"
 
 
 def _delimiter(lines):
@@ -241,8 +255,9 @@ def _is_header(cells, decimal, where):
     if len(cells) > 2 and numbers in counts or words:
         fractions = [n for n in numbers if n is not None and not n.is_integer()]
         if fractions and not any(map(is_time, cells)):
+            turned = ": " + "with a neuron in each row it has to be transposed; " * (words == cells[:1])
             raise ValueError(
-                f"{where} mixes names and numbers ({', '.join(cells[:6])}): the first row is either all "
+                f"{where} mixes names and numbers ({', '.join(cells[:6])}){turned}the first row is either all "
                 "names or all values; mend the cells that are not numbers"
             )
         if empty:
@@ -269,8 +284,11 @@ def _first_word(path, body, names, delimiter, decimal):
         for i, cell in enumerate(_cells(path, (number, line), delimiter)):
             if cell.strip().lower() not in _MISSING and _number(cell, decimal) is None:
                 column = repr(names[i]) if names else i + 1
+                remedy = "remove that column or mend the cell"
+                if names and is_clock(names[i]):
+                    remedy = "write times as milliseconds in a column called time_ms, or remove it and pass --dt-ms"
                 return (
                     f"{path}, line {number}, column {column}: {cell.strip()!r} is not a number: a recording "
-                    "holds numbers only; remove that column or mend the cell"
+                    f"holds numbers only; {remedy}"
                 )
     return f"{path} cannot be read as a table of numbers: check its delimiter and its decimal sign"
