@@ -116,7 +116,7 @@ def test_linear_worlds_have_their_signs_and_lags():
 
 @pytest.mark.slow
 def test_p_values_without_any_edge():
-    """240 pairs that nothing connects: 30 recordings of three neurons."""
+    """180 pairs that nothing connects: 30 recordings of three neurons."""
     p = []
     for seed in range(2100, 2130):
         recording = simulate.var(4, 0.0, 250, seed)
