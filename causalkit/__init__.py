@@ -28,6 +28,7 @@ _PUBLIC = {
     "DYNOTEARS": "causalkit.methods.dynotears",
     "NeuralGranger": "causalkit.methods.neural_granger",
     "AmortisedDiscovery": "causalkit.methods.amortised",
+    "GaussianProcessGranger": "causalkit.methods.gaussian_process",
     "RandomScores": "causalkit.methods.random_scores",
     "granger_causality_of_var": "causalkit.methods.statespace",
     "PAG": "causalkit.discovery",

@@ -13,7 +13,7 @@ from .recording import trial_slices
 from .tables import is_time, read_table, refuse_clocks, split_time, time_unit
 from .validation import CLOCK_TOLERANCE, physical_memory
 
-_ACTIVITY = ("activity", "v", "x", "data")
+ACTIVITY = ("activity", "v", "x", "data")
 _FOLDER = {
     "v_alltimes": "simulated",
     "firings": "spikes",
@@ -29,10 +29,10 @@ MS = {  # of each unit of time
 
 def read_npz(path):
     arrays = _load_archive(path)
-    key = next((name for name in _ACTIVITY if name in arrays), None)
+    key = next((name for name in ACTIVITY if name in arrays), None)
     if key is None:
         raise ValueError(
-            f"{path} has no {', '.join(_ACTIVITY)} but {', '.join(arrays) or 'nothing'}: save the recording, "
+            f"{path} has no {', '.join(ACTIVITY)} but {', '.join(arrays) or 'nothing'}: save the recording, "
             "shape (n_times, n_neurons), as 'activity'"
         )
     data = arrays[key]
@@ -49,7 +49,7 @@ def read_npz(path):
         found["trial"] = np.repeat(np.arange(len(data)), data.shape[1])
         data = data.reshape(-1, data.shape[2])  # (n_trials * n_times, n_neurons)
     found["simulated" if key == "v" else "data"] = data
-    found["attributes"] = _attributes(path, arrays)
+    found["attributes"] = attributes_of(path, arrays)
     found["neurons"] = next((arrays[k] for k in ("neuron", "neurons", "names") if k in arrays), None)
     truth = next((arrays[k] for k in ("connectivity", "adj") if k in arrays), None)
     found["connectivity"] = None if np.ndim(truth) == 3 else truth  # one wiring a trial is not one truth
@@ -168,7 +168,8 @@ def time_step(path, asked, stored, time, unit, trial, n_times):
                 "correct one of them"
             )
     if time is None:
-        return dt_ms, np.arange(n_times) * dt_ms
+        with np.errstate(invalid="ignore"):  # an infinite step is refused later, by its name
+            return dt_ms, np.arange(n_times) * dt_ms
     *_, step = known.values()
     dt_ms = dt_ms if np.isclose(step, dt_ms, rtol=1e-6) else step
     for rows in trial_slices(np.zeros(n_times) if trial is None else trial):
@@ -183,7 +184,8 @@ def _milliseconds(path, name, value):
         raise ValueError(f"{path}: {name} is {value!r}: give one number of milliseconds, such as 1.0") from error
 
 
-def _attributes(path, arrays):
+def attributes_of(path, arrays):
+    """What an archive says of itself: `attributes` in JSON, and `dt_ms` and `kind`."""
     try:
         attributes = dict(json.loads(str(arrays["attributes"])) if "attributes" in arrays else {})
     except (TypeError, ValueError) as error:

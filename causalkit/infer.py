@@ -19,7 +19,10 @@ FDR = 0.05
 SUFFIXES = (".nc", ".csv", ".parquet", ".graphml")
 DEFAULTS = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
 # Most neurons with which a method is still a matter of minutes; with more it runs when it is named.
-QUICK_UP_TO = {"causalformer": 0, "decoder_only": 0, "dynotears": 50, "pcmci": 10, "pcmci_plus": 10, "var_lingam": 10}
+QUICK_UP_TO = {
+    "causalformer": 0, "decoder_only": 0, "dynotears": 50, "gaussian_process": 20, "pcmci": 10, "pcmci_plus": 10,
+    "var_lingam": 10,
+}  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import connectivity, formats, formats_dataset, preprocess
+from . import connectivity, formats, formats_dataset, formats_streams, preprocess
 from .recording import as_recording, from_array
 from .series import Entry, Trains, choose, chosen, printable, readable_names
 from .simulate.izhikevich import SPIKE_THRESHOLD_MV
@@ -63,9 +63,9 @@ def read(
     Times that are even but for rounding (to 5 % of a step) are put on the even grid they were rounded from. Names that
     no screen could show are made printable.
 
-    NWB, zarr and large netCDF are read in blocks: only what is asked for is held in memory, at the time step that is
-    asked for. Of large netCDF and zarr, which hold more than 32 million values, only activity, times and trials are
-    read.
+    NWB, zarr, and large netCDF, .npz and text (more than 32 million values, 64 MiB of text) are read in blocks: only
+    what is asked for is held in memory, at the time step that is asked for. Of such netCDF, zarr and .npz only
+    activity, times and trials are read. Text is looked through twice.
 
     Parameters
     ----------
@@ -116,6 +116,12 @@ def read(
             recording = _whole(found, path, asked)
     else:
         _has_no_series(path, series)
+        if form in (".csv", ".tsv", ".txt") and formats_streams.is_large_text(path):
+            found = formats_streams.text(path, dt_ms)
+            return _loaded(found, path, {}, bin_ms, resample_ms, detrend, asked)
+        if form == ".npz" and formats_streams.is_large_archive(path):
+            with formats_streams.archive(path) as found:
+                return _loaded(found, path, {}, bin_ms, resample_ms, detrend, asked)
         recording = _whole(_READERS.get(form, formats.read_folder)(path), path, asked)
     return _prepared(recording, path, bin_ms, resample_ms, detrend)
 
@@ -246,6 +252,8 @@ def _known(path, start):
     for mark, what in (
         (b"\x89HDF", "HDF5"), (b"CDF", "classic netCDF"), (b"\xd0\xcf\x11\xe0", "an old Excel or Office file"),
         (b"\x89PNG", "a PNG image"), (b"%PDF", "a PDF"), (b"\x1f\x8b", "gzip"), (b"MATLAB", "a MATLAB file"),
+        (b"<html", "a web page"), (b"<!DOCTY", "a web page"), (b"{", "JSON"),
+        (b"version ", "a Git LFS pointer without its data"),
         (b"\x93NUMPY", "a NumPy .npy file"), (b"\x80\x04", "a Python pickle"), (b"PAR1", "a Parquet file"),
     ):  # fmt: skip
         if start.startswith(mark):

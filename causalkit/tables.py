@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,28 @@ _CLOCK = re.compile(
     r"([ _-]?[(\[]?([mµμun]?s|m?secs?|(milli|micro)?seconds?|min)[)\]]?)?",
     re.IGNORECASE,
 )
+_EXCEL = re.compile(r"sep=.?", re.IGNORECASE)
 _MEMORY_PER_BYTE = 20  # of a text file: ten times its size, and half of the memory is for the rest
 _RAMP = 10  # rows: so many even steps are no accident
+HEAD = 20  # lines that tell how a table is laid out
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is written: `delimiter` (None for blanks), `decimal` sign, `names` or None, `width` in cells."""
+
+    delimiter: str | None
+    decimal: str
+    names: list[str] | None
+    width: int
 
 
 def read_table(path, *, header=True):
     """Read a table of numbers from a text file.
 
     The delimiter (tab, semicolon, bar, comma or blanks) is found out; with a delimiter other than the comma,
-    numbers may have a decimal comma. Empty lines and lines that start with ``#`` are skipped. Missing cells
-    (empty, NA, nan) become NaN.
+    numbers may have a decimal comma. Empty lines, lines that start with ``#`` and Excel's ``sep=;`` are skipped.
+    Missing cells (empty, NA, nan) become NaN.
 
     Parameters
     ----------
@@ -44,37 +57,61 @@ def read_table(path, *, header=True):
     numbered = [
         (number, line)
         for number, line in enumerate(_text(path).splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith("#")
+        if not is_skipped(number, line)
     ]
-    if not numbered:
+    layout, n_skipped = layout_of(path, numbered[:HEAD], header=header)
+    return layout.names, parsed(path, numbered[n_skipped:], layout)
+
+
+def is_skipped(number, line):
+    """Whether a line holds no row: empty, a comment, or Excel's word on the delimiter in the first line (``sep=;``)."""
+    line = line.strip()
+    return not line or line.startswith("#") or (number == 1 and bool(_EXCEL.fullmatch(line)))
+
+
+def layout_of(path, head, *, header=True):
+    """Find out how a table is written from its first lines, pairs of number and text.
+
+    Returns
+    -------
+    Layout
+    n_skipped : int
+        Lines of `head` before the first row of values.
+    """
+    if not head:
         raise ValueError(f"{path} is empty: a recording needs one row a time step and one column a neuron")
-    delimiter = _delimiter([line for _, line in numbered[:20]])
-    decimal = "," if delimiter != "," and any("," in line for _, line in numbered[1:20]) else "."
-    first, *sample = ([cell.strip() for cell in _cells(path, row, delimiter)] for row in numbered[:20])
-    where = f"{path}, line {numbered[0][0]}"
+    head = [(number, line) for number, line, *_ in head]
+    delimiter = _delimiter([line for _, line in head])
+    decimal = "," if delimiter != "," and any("," in line for _, line in head[1:]) else "."
+    first, *sample = ([cell.strip() for cell in _cells(path, row, delimiter)] for row in head)
+    where = f"{path}, line {head[0][0]}"
     names = first if header and (_is_header(first, decimal, where) or _is_numbered(first, sample, decimal)) else None
-    body = numbered[1:] if names else numbered
-    if not body:
+    if names and len(head) == 1:
         raise ValueError(f"{path} has a header ({', '.join(first[:5])}) and no rows: add one row a time step")
+    return Layout(delimiter, decimal, names, len(first)), int(names is not None)
+
+
+def parsed(path, body, layout):
+    """Values of some rows, pairs of number and text, (n_rows, n_columns)."""
     for number, line in body:
-        if (n := len(_cells(path, (number, line), delimiter))) != len(first):
+        if (n := len(_cells(path, (number, line), layout.delimiter))) != layout.width:
             raise ValueError(
-                f"{path}, line {number}: {n} values, where the first row has {len(first)}: every row needs "
+                f"{path}, line {number}: {n} values, where the first row has {layout.width}: every row needs "
                 "one value a column; the file may be cut off or use another delimiter"
             )
     try:
         frame = pd.read_csv(
             io.StringIO("\n".join(line for _, line in body)),
-            sep=r"\s+" if delimiter is None else delimiter,
+            sep=r"\s+" if layout.delimiter is None else layout.delimiter,
             header=None,
             dtype=float,
-            decimal=decimal,
+            decimal=layout.decimal,
             na_values=sorted(_MISSING),
             skipinitialspace=True,
         )
     except ValueError as error:
-        raise ValueError(_first_word(path, body, names, delimiter, decimal)) from error
-    return names, frame.to_numpy()
+        raise ValueError(_first_word(path, body, layout.names, layout.delimiter, layout.decimal)) from error
+    return frame.to_numpy()
 
 
 def split_time(names, values, path):
@@ -114,16 +151,28 @@ def split_time(names, values, path):
 
 def refuse_clocks(names, values, path):
     """Refuse columns that hold times or counts of rows under another name: they would pass for neurons."""
-    for i, column in enumerate(values.T):
-        with np.errstate(invalid="ignore"):  # between infinite values
-            steps = np.diff(column)
-        ramp = len(column) >= _RAMP and np.abs(steps - steps[0]).max() <= CLOCK_TOLERANCE * steps[0]
-        if ramp and steps[0] > 0 or names and is_clock(names[i]):
-            column = repr(names[i]) if names else i + 1
-            raise ValueError(
-                f"{path}: column {column} looks like times or row numbers, which would pass for a neuron: call it"
-                " time_ms or time_s if it holds the time, or rename or remove it"
-            )
+    ramp = is_ramp(values) if len(values) >= _RAMP else np.zeros(values.shape[1], bool)
+    for i in range(values.shape[1]):
+        if ramp[i] or names and is_clock(names[i]):
+            raise ValueError(clock_problem(path, repr(names[i]) if names else i + 1))
+
+
+def is_ramp(values, before=None):
+    """Which columns rise in even steps; the rows `before`, at least two or None, come before those of `values`."""
+    rows = values if before is None else np.concatenate([before, values])
+    if len(rows) < 2:
+        return np.zeros(values.shape[1], bool)
+    with np.errstate(invalid="ignore"):  # between infinite values
+        steps = np.diff(rows, axis=0)
+        return (np.abs(steps - steps[0]).max(axis=0) <= CLOCK_TOLERANCE * steps[0]) & (steps[0] > 0)
+
+
+def clock_problem(path, column):
+    """What is wrong with a column that counts."""
+    return (
+        f"{path}: column {column} looks like times or row numbers, which would pass for a neuron: call it"
+        " time_ms or time_s if it holds the time, or rename or remove it"
+    )
 
 
 def is_clock(name):
@@ -156,9 +205,16 @@ def _text(path):
             raise ValueError
         return raw.decode("utf-8-sig")
     except ValueError as error:
-        raise ValueError(
-            f"{path} is not a text file, whatever its name says: export the recording as CSV in UTF-8"
-        ) from error
+        raise ValueError(f"{path} is not a text file{_encoding(raw)}: export the recording as CSV in UTF-8") from error
+
+
+def _encoding(raw):
+    """What text may be that is none in UTF-8, from its first bytes."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return " in UTF-8 but in UTF-16, which Excel calls Unicode text"
+    if b"\0" in raw or any(byte < 32 and byte not in b"\t\n\r" for byte in raw[:4096]):
+        return ", whatever its name says"
+    return " in UTF-8 but in another encoding, as older programs write it"
 
 
 def _delimiter(lines):
@@ -199,8 +255,9 @@ def _is_header(cells, decimal, where):
     if len(cells) > 2 and numbers in counts or words:
         fractions = [n for n in numbers if n is not None and not n.is_integer()]
         if fractions and not any(map(is_time, cells)):
+            turned = ": " + "with a neuron in each row it has to be transposed; " * (words == cells[:1])
             raise ValueError(
-                f"{where} mixes names and numbers ({', '.join(cells[:6])}): the first row is either all "
+                f"{where} mixes names and numbers ({', '.join(cells[:6])}){turned}the first row is either all "
                 "names or all values; mend the cells that are not numbers"
             )
         if empty:
@@ -227,8 +284,11 @@ def _first_word(path, body, names, delimiter, decimal):
         for i, cell in enumerate(_cells(path, (number, line), delimiter)):
             if cell.strip().lower() not in _MISSING and _number(cell, decimal) is None:
                 column = repr(names[i]) if names else i + 1
+                remedy = "remove that column or mend the cell"
+                if names and is_clock(names[i]):
+                    remedy = "write times as milliseconds in a column called time_ms, or remove it and pass --dt-ms"
                 return (
                     f"{path}, line {number}, column {column}: {cell.strip()!r} is not a number: a recording "
-                    "holds numbers only; remove that column or mend the cell"
+                    f"holds numbers only; {remedy}"
                 )
     return f"{path} cannot be read as a table of numbers: check its delimiter and its decimal sign"

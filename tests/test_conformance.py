@@ -38,6 +38,7 @@ CHEAP = {
     "dynotears": {"max_lag": 2},
     "neural_granger": {"max_lag": 2, "n_hidden": 4, "n_penalties": 6, "max_steps": 20},
     "amortised": {},
+    "gaussian_process": {"max_lag": 2, "max_rows": 150, "max_iterations": 15},
     "random": {"max_lag": 2},
 }  # fmt: skip
 GUESSES = {"random"}  # the baseline that looks at nothing

@@ -3,7 +3,11 @@
 Thresholds were chosen on other seeds (2000 to 2002, and 2100 to 2109) than those used here.
 """
 
+from pathlib import Path
+
+import common_input
 import numpy as np
+import pandas as pd
 import pytest
 
 from causalkit import connectivity, from_array, simulate
@@ -176,3 +180,19 @@ def test_answers_do_not_depend_on_order_units_or_the_order_of_neurons():
     assert {k: f.warns for k, f in before.items()} == {k: f.warns for k, f in after.items()}
     shift = before["not_stationary"].values["mean_shift"]
     np.testing.assert_allclose(after["not_stationary"].values["mean_shift"], shift[order], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "world, driven", [("linear", 0), ("linear", 4), ("linear, delays 1 to 3", 6), ("Izhikevich", 6)]
+)
+def test_the_stored_power_of_the_warning_is_what_is_measured(world, driven):
+    stored = pd.read_csv(Path(__file__).parents[1] / "book" / "results" / "common_input.csv")
+    row = stored[(stored.world == world) & (stored.driven == driven)].iloc[0]
+    assert common_input.measure(world, driven, int(row.networks))["warned"] == row.warned
+
+
+def test_a_hidden_neuron_is_stored_as_seen_where_it_drives_most_and_never_where_it_is_not_there():
+    stored = pd.read_csv(Path(__file__).parents[1] / "book" / "results" / "common_input.csv")
+    assert (stored.networks == 20).all()
+    assert (stored[stored.driven == 0].warned == 0).all() and (stored[stored.driven == 10].warned >= 16).all()

@@ -8,7 +8,7 @@ from sklearn.linear_model import Lasso
 
 from causalkit import NeuralGranger, metrics, simulate
 from causalkit.methods import gista, sparse_penalties
-from causalkit.methods.neural_granger import Stack, descend
+from causalkit.methods.neural_granger import Stack, descend, places_of, standard_error
 from causalkit.recording import normalize
 
 HOW = {"max_steps": 2000, "tolerance": 1e-10}
@@ -189,7 +189,7 @@ def test_path_grows_and_its_first_edges_are_the_true_ones():
     np.fill_diagonal(entered, 0)
     strongest = {tuple(divmod(k, 4)) for k in np.argsort(entered.ravel())[-2:]}
     assert strongest == {(1, 0), (2, 0)}
-    assert path.error[path.chosen] == path.error.min() < 0.9 * path.error[0]
+    assert path.error[path.chosen[0]] == path.error.min() < 0.9 * path.error[0]
 
 
 # ---- the method
@@ -237,3 +237,40 @@ def test_another_truth_cannot_change_the_result():
 def test_impossible_hyperparameters_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         NeuralGranger(**given).fit(var_world(100))
+
+
+# ---- which penalty makes the graph
+
+
+def test_standard_errors_are_those_of_values_that_follow_each_other():
+    rng, n, memory = np.random.default_rng(0), 40_000, 0.3
+    noise, x = rng.standard_normal(n), np.zeros(n)
+    for t in range(1, n):
+        x[t] = memory * x[t - 1] + noise[t]
+    assert standard_error(noise) == pytest.approx(n**-0.5, rel=0.1)
+    assert standard_error(x) == pytest.approx(n**-0.5 / (1 - memory), rel=0.1)
+
+
+def test_one_standard_error_takes_the_largest_penalty_within_it():
+    rng = np.random.default_rng(1)
+    noise = np.abs(rng.standard_normal(400))
+    se = standard_error(noise)
+    steps = np.array([3.0, 0.9, 0.5, 0.0, 0.2])[:, None] * se + noise  # errors of five penalties, falling
+    squares = np.stack([steps, steps[::-1]], axis=1)  # of a second target in the other order
+    assert places_of(squares, "one_standard_error").tolist() == [1, 0]
+    assert places_of(squares[:, :1], "best").tolist() == [3]
+    assert len(set(places_of(squares, "best"))) == 1
+
+
+def test_the_choice_of_the_penalty_changes_the_graph_and_not_the_scores():
+    x = var_world(300)
+    given = {"n_hidden": 3, "n_penalties": 8, "max_steps": 25}
+    best, sparse = (
+        NeuralGranger(choice=choice, **given).fit(x) for choice in ("best", "one_standard_error")
+    )
+    np.testing.assert_array_equal(best.connectivity_.score, sparse.connectivity_.score)
+    graph = sparse.connectivity_.graph.values
+    assert graph[1, 0] and graph[2, 0] and graph.sum() <= best.connectivity_.graph.values.sum()
+    assert (sparse.diagnostics_.chosen_penalty >= best.diagnostics_.chosen_penalty).all()
+    with pytest.raises(ValueError, match="choice is 'worst'"):
+        NeuralGranger(choice="worst").fit(x)

@@ -8,6 +8,7 @@ import pytest
 
 from causalkit import io
 from causalkit.recording import as_recording, from_array
+from causalkit.tables import read_table
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
@@ -167,3 +168,14 @@ def test_names_that_a_csv_would_misread_are_refused(tmp_path, name):
 def test_names_with_commas_survive_a_csv(tmp_path):
     io.write_recording(from_array(np.eye(3), neurons=["left, 1", "right; 2", "c"]), tmp_path / "r.csv")
     assert io.read(tmp_path / "r.csv")["neuron"].values.tolist() == ["left, 1", "right; 2", "c"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_what_excel_writes_in_europe(tmp_path, end, quote):
+    rows = [["time_ms", "ä", "b"], ["0", "1,5", "-2"], ["1", "0,25", "3e1"]]
+    lines = ["sep=;", *(";".join(f"{quote}{cell}{quote}" for cell in row) for row in rows)]
+    (tmp_path / "r.csv").write_bytes(b"\xef\xbb\xbf" + (end.join(lines) + end).encode())
+    names, values = read_table(tmp_path / "r.csv")
+    assert [name.strip('"') for name in names] == rows[0]
+    np.testing.assert_array_equal(values, [[0, 1.5, -2], [1, 0.25, 30]])

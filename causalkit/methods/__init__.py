@@ -24,6 +24,7 @@ _WHERE = {
     "dynotears": ("causalkit.methods.dynotears", "DYNOTEARS"),
     "neural_granger": ("causalkit.methods.neural_granger", "NeuralGranger"),
     "amortised": ("causalkit.methods.amortised", "AmortisedDiscovery"),
+    "gaussian_process": ("causalkit.methods.gaussian_process", "GaussianProcessGranger"),
     "random": ("causalkit.methods.random_scores", "RandomScores"),
 }
 
