@@ -98,6 +98,19 @@ def test_attention_that_is_the_wiring_tells_direction_and_its_product_does_not()
     assert row["directed"] == row["joined_sum"] == row["direction"] == 1
     assert row["co_input_r"] > 0.999 and row["co_input_null"] < 0.5
     assert row["joined_product"] < 1 and row["abcd_f1"] > row["abcd_chance"] + 0.2
+    assert row["timed_f1"] == row["timed_arrows"] == 1 and row["timed_chance"] < 0.5
+    turned = abcd_neurons.row_of(xr.Dataset({"score": (dims, score.T), "truth": (dims, wiring)}), rng)
+    assert turned["joined_sum"] == 1 and turned["direction"] == turned["timed_arrows"] == turned["timed_f1"] == 0
+
+
+def test_attention_of_lags_is_added_up_without_own_history():
+    rng, dims = np.random.default_rng(2), ("target", "source")
+    of_lags = rng.random((6, 6, 3))
+    result = {"score": (dims, rng.random((6, 6))), "attention_lag_score": ((*dims, "lag"), of_lags)}
+    attention = abcd_neurons.attention_of(xr.Dataset(result).transpose("lag", "source", "target"))
+    off = ~np.eye(6, dtype=bool)
+    np.testing.assert_allclose(attention[off], of_lags.sum(-1)[off] / of_lags.sum(-1)[off].max())
+    assert (attention.diagonal() == 0).all()
 
 
 def test_worlds_break_the_assumption_they_are_named_for():
