@@ -40,6 +40,15 @@ def test_the_first_set_that_changes_the_prediction_explains_it():
     assert cleann(ROUND, "t", lambda tokens: "b" in tokens and "a" in tokens, max_size=1) == (None, 2)
 
 
+def test_where_the_graph_explains_nothing_all_sets_of_a_ranking_follow():
+    asked = asked_of(ROUND, "t", otherwise=["c", "d", "a"], max_size=2)
+    assert asked == [("a",), ("b",), ("a", "b"), ("c",), ("d",), ("a",), ("c", "d"), ("c", "a"), ("d", "a")]
+    far = cleann(ROUND, "t", lambda tokens: "d" in tokens, otherwise=["c", "d"])
+    assert far.tokens == ("d",) and far.n_asked == 5
+    near = cleann(ROUND, "t", lambda tokens: "b" in tokens, otherwise=["c", "d"])
+    assert near == cleann(ROUND, "t", lambda tokens: "b" in tokens)
+
+
 def test_neighbors_that_are_said_to_be_no_causes_are_left_out_only_if_arrows_are_trusted():
     pag = PAG("abt", [("a", "<->", "t"), ("b", "o->", "t")])
     assert asked_of(pag, "t", trust_arrows=True) == [("b",)]
