@@ -183,7 +183,7 @@ def main():
     if arguments.complete:
         table = pd.read_csv(arguments.out)
         table = table[table["method"] != THEN_ALL]
-        table = pd.concat([table, then_all_sets(table)], ignore_index=True)
+        table = pd.concat([table, then_all_sets(table)]).sort_values(["seed", "task", "sequence"], kind="stable")
         sweep.write_table(table, arguments.out)
         print(summary(table).round(3).to_string())
         return
