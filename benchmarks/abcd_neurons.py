@@ -1,12 +1,17 @@
 """What does the symmetric product of attention with itself say of neurons that drive each other, and of direction?
 
     CAUSALKIT_REFERENCE_DATA=... causalkit sweep benchmarks/figure2_causalformer.yaml --store _build/figure2
+    CAUSALKIT_REFERENCE_DATA=... causalkit sweep benchmarks/abcd_neurons.yaml --store _build/abcd_neurons
     CAUSALKIT_REFERENCE_DATA=... python benchmarks/abcd_neurons.py
 
-Reads the attention A of the Causalformers of figure 2 (ten seeds, preset fast, [target, source]) on the paper's own
-networks; trains nothing. ABCD takes A Aᵀ for the covariance of linear neurons; the co-input graph is the same product.
-A forecast does not attend from a neuron to itself here, so the neuron itself enters as one: I + A, A over its largest
-entry.
+Reads the attention A [target, source] of the Causalformers of figure 2 (ten seeds, preset fast) and of decoder-only
+transformers (two seeds, attention added up over lags) on the paper's own networks; trains nothing. ABCD takes A Aᵀ for
+the covariance of linear neurons; the co-input graph is the same product. What a forecast attends to of a neuron's own
+past is left out (the Causalformers do not attend to it at all), and the neuron itself enters as one: I + A, A over its
+largest entry.
+
+Time is known: what is attended to is past. So ABCD is also read with each neuron twice, past and now. Past neurons are
+noise, present ones the sum I + A of them and noise of their own, and nothing now causes what is past.
 
 Columns of book/results/abcd_neurons.csv, one row a network, off the diagonal, chance .5 but for `co_input_r`:
 `directed`: AUROC of A against the wiring; `joined_sum`, `joined_product`, `joined_partial`: AUROC, for pairs that a
@@ -15,7 +20,10 @@ neurons; `direction`: of pairs joined one way, how often the larger of A's two e
 Spearman's correlation of A Aᵀ with |W| |W|ᵀ, shared inputs in truth, and `co_input_null`, the same of A with its rows
 shuffled by themselves; `abcd_f1`: F1 of ABCD's edges (size assumed 64, alpha .01) against the joined pairs, and
 `abcd_chance`, that of the same graphs with neurons shuffled; `abcd_arrows`: of ABCD's edges with one arrow, between
-pairs joined one way, how many point that way (missing: there is none).
+pairs joined one way, how many point that way (missing: there is none); `timed_f1`: F1 of ABCD's edges from past to
+present against the wiring, direction counted, `timed_chance`, that of the same edges with neurons shuffled, and
+`timed_arrows`: of those between pairs joined one way, how many point that way. `gradients`: AUROC of the gradient
+energy of the decoder-only transformer, its own score, against the wiring; `test_r2`: of the forecasts, mean of neurons.
 """
 
 import argparse
@@ -34,13 +42,16 @@ from causalkit.discovery import attention_independence, icd
 from causalkit.discovery.pag import ARROW
 
 ROOT = Path(__file__).resolve().parents[1]
-GRID = ROOT / "benchmarks" / "figure2_causalformer.yaml"
-SIZE, ALPHA, N_SHUFFLES = 64, 0.01, 20
+GRIDS = {"figure2": "figure2_causalformer.yaml", "abcd_neurons": "abcd_neurons.yaml"}  # store: grid
+SIZE, ALPHA, N_SHUFFLES, LARGEST = 64, 0.01, 20, 1
 
 
 def attention_of(result):
     """(target, source), 0 on the diagonal, 1 at its largest."""
-    attention = np.nan_to_num(result.score.transpose("target", "source").values)
+    of_lags = result.get("attention_lag_score")
+    attention = result.score if of_lags is None else of_lags.sum("lag")
+    attention = np.nan_to_num(attention.transpose("target", "source").values)
+    np.fill_diagonal(attention, 0)
     return attention / attention.max()
 
 
@@ -76,8 +87,49 @@ def row_of(result, rng):
     }  # fmt: skip
     single = [edge for edge in pag.edges if (edge.mark_u == ARROW) != (edge.mark_v == ARROW)]
     arrows = [(edge.u, edge.v) if edge.mark_v == ARROW else (edge.v, edge.u) for edge in single]
+    row["abcd_arrows"] = share_right(arrows, one_way)
+    row |= timed_row(attention, connected, one_way, np.random.default_rng(1))
+    if "attention_lag_score" in result:
+        row["gradients"] = auroc(connected[off], result.score.transpose("target", "source").values[off])
+    return row | {"test_r2": float(result.ensemble_test_r2.mean()) if "ensemble_test_r2" in result else np.nan}
+
+
+def share_right(arrows, one_way):
+    """Of arrows (source, target) between pairs joined one way, how many point that way."""
     told = [one_way[v, u] for u, v in arrows if one_way[v, u] or one_way[u, v]]
-    return row | {"abcd_arrows": float(np.mean(told)) if told else np.nan}
+    return float(np.mean(told)) if told else np.nan
+
+
+def timed_row(attention, connected, one_way, rng):
+    """ABCD of neurons past and present, whose time is known."""
+    n = len(attention)
+    found = timed_edges(attention)
+    truth = set(zip(*(part.tolist() for part in np.nonzero(connected.T)), strict=True))  # (source, target)
+
+    def f1_of(edges):
+        return 2 * len(edges & truth) / max(len(edges) + len(truth), 1)
+
+    def shuffled_once():
+        names = rng.permutation(n).tolist()
+        return {(names[u], names[v]) for u, v in found}
+
+    return {
+        "timed_f1": f1_of(found),
+        "timed_chance": np.mean([f1_of(shuffled_once()) for _ in range(N_SHUFFLES)]),
+        "timed_arrows": share_right(found, one_way),
+    }
+
+
+def timed_edges(attention):
+    """Edges (source, target) from the past of a neuron to the present of another."""
+    n = len(attention)
+    nodes = [(k, lag) for lag in (1, 0) for k in range(n)]
+    total = np.eye(2 * n)
+    total[n:, :n] = np.eye(n) + attention  # what each node is made of, [node, noise]
+    test = attention_independence(total, SIZE, alpha=ALPHA, nodes=nodes)
+    pag = icd(test, order={node: -node[1] for node in nodes}, max_conditioning_size=LARGEST)
+    joined = (sorted(edge[:2], key=lambda node: -node[1]) for edge in pag.edges)
+    return {(past[0], now[0]) for past, now in joined if past[1] > now[1] and past[0] != now[0]}
 
 
 def auroc(there, score):
@@ -107,26 +159,31 @@ def f1(pag, truth):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=ROOT / "_build" / "figure2")
+    parser.add_argument("--stores", type=Path, default=ROOT / "_build", help="folder of both (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "abcd_neurons.csv")
     arguments = parser.parse_args()
-    store, rows = sweep.Store(arguments.store), []
-    for unit, result in sweep.results(store, sweep.units(sweep.read_grid(GRID))):
-        if result.attrs["surrogate"] == "none":
-            rng = np.random.default_rng(0)
-            rows.append({"model": unit.label, "network": result.attrs["network"], **row_of(result, rng)})
-    if not rows:
-        raise SystemExit(f"{arguments.store} has no finished Causalformer: run the sweep above first")
+    rows = []
+    for name, grid in GRIDS.items():
+        units = sweep.units(sweep.read_grid(ROOT / "benchmarks" / grid))
+        finished = list(sweep.results(sweep.Store(arguments.stores / name), units))
+        if not finished:
+            raise SystemExit(f"{arguments.stores / name} has no finished model: run the sweeps above first")
+        for unit, result in finished:
+            if result.attrs["surrogate"] == "none":
+                rng = np.random.default_rng(0)
+                rows.append({"model": unit.label, "network": result.attrs["network"], **row_of(result, rng)})
     table = pd.DataFrame(rows).round(4)
     sweep.write_table(table, arguments.out)
     provenance = {
         "table": arguments.out.name,
         "written_by": "benchmarks/abcd_neurons.py",
-        "what": "attention of Causalformers on the paper's networks, its product with itself, and ABCD of it",
-        "networks": int(table.network.nunique()),
+        "what": "attention of Causalformers and decoder-only transformers on the paper's networks, its product with "
+        "itself, and ABCD of it",
+        "networks": {model: int(n) for model, n in table.groupby("model").network.nunique().items()},
         "assumed_sample_size": SIZE,
         "alpha": ALPHA,
         "shuffles": N_SHUFFLES,
+        "largest_set_of_timed_search": LARGEST,
     }
     arguments.out.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
     print(table.groupby(["model", "n_neurons"]).mean(numeric_only=True).round(3).T.to_string())

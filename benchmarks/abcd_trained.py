@@ -48,11 +48,11 @@ PAIRS = np.triu_indices(N_OBSERVED, 1)
 class Layer(nn.Module):
     """Self-attention and a feed-forward block, each after a normalization and around a residual."""
 
-    def __init__(self):
+    def __init__(self, width):
         super().__init__()
-        self.norms = nn.ModuleList([nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)])
-        self.mix = nn.MultiheadAttention(WIDTH, N_HEADS, batch_first=True)
-        self.feed = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.mix = nn.MultiheadAttention(width, N_HEADS, batch_first=True)
+        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x):
         normed = self.norms[0](x)
@@ -64,11 +64,11 @@ class Layer(nn.Module):
 class MaskedModel(nn.Module):
     """Symbols in, the last of them a mask; logits of every place out, with embeddings and attention of each layer."""
 
-    def __init__(self, n_symbols=N_BINS, n_places=N_OBSERVED, n_out=N_BINS):
+    def __init__(self, n_symbols=N_BINS, n_places=N_OBSERVED, n_out=N_BINS, width=WIDTH, n_layers=N_LAYERS):
         super().__init__()
-        self.symbol, self.place = nn.Embedding(n_symbols + 1, WIDTH), nn.Embedding(n_places, WIDTH)
-        self.layers = nn.ModuleList([Layer() for _ in range(N_LAYERS)])
-        self.out = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, n_out))
+        self.symbol, self.place = nn.Embedding(n_symbols + 1, width), nn.Embedding(n_places, width)
+        self.layers = nn.ModuleList([Layer(width) for _ in range(n_layers)])
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_out))
 
     def forward(self, symbols):
         return self.after_embedding(self.symbol(symbols))
@@ -148,7 +148,11 @@ def given_all_others(test):
 
 
 def scores(test, truth, dag, rng):
-    found = icd(test)
+    return scores_of(icd(test), test, truth, dag, rng)
+
+
+def scores_of(found, test, truth, dag, rng):
+    """Of the graph that was found by the test."""
     chance = pd.DataFrame([compare(shuffled(found, rng), truth) for _ in range(10)]).mean()
     return {"n_found": len(found.edges), **compare(found, truth), "claims_right": claims_right(found, dag),
             "chance_edge_f1": chance["edge_f1"], "chance_mark_f1": chance["mark_f1"],

@@ -40,6 +40,15 @@ def test_the_first_set_that_changes_the_prediction_explains_it():
     assert cleann(ROUND, "t", lambda tokens: "b" in tokens and "a" in tokens, max_size=1) == (None, 2)
 
 
+def test_where_the_graph_explains_nothing_all_sets_of_a_ranking_follow():
+    asked = asked_of(ROUND, "t", otherwise=["c", "d", "a"], max_size=2)
+    assert asked == [("a",), ("b",), ("a", "b"), ("c",), ("d",), ("a",), ("c", "d"), ("c", "a"), ("d", "a")]
+    far = cleann(ROUND, "t", lambda tokens: "d" in tokens, otherwise=["c", "d"])
+    assert far.tokens == ("d",) and far.n_asked == 5
+    near = cleann(ROUND, "t", lambda tokens: "b" in tokens, otherwise=["c", "d"])
+    assert near == cleann(ROUND, "t", lambda tokens: "b" in tokens)
+
+
 def test_neighbors_that_are_said_to_be_no_causes_are_left_out_only_if_arrows_are_trusted():
     pag = PAG("abt", [("a", "<->", "t"), ("b", "o->", "t")])
     assert asked_of(pag, "t", trust_arrows=True) == [("b",)]
@@ -98,6 +107,19 @@ def test_attention_that_is_the_wiring_tells_direction_and_its_product_does_not()
     assert row["directed"] == row["joined_sum"] == row["direction"] == 1
     assert row["co_input_r"] > 0.999 and row["co_input_null"] < 0.5
     assert row["joined_product"] < 1 and row["abcd_f1"] > row["abcd_chance"] + 0.2
+    assert row["timed_f1"] == row["timed_arrows"] == 1 and row["timed_chance"] < 0.5
+    turned = abcd_neurons.row_of(xr.Dataset({"score": (dims, score.T), "truth": (dims, wiring)}), rng)
+    assert turned["joined_sum"] == 1 and turned["direction"] == turned["timed_arrows"] == turned["timed_f1"] == 0
+
+
+def test_attention_of_lags_is_added_up_without_own_history():
+    rng, dims = np.random.default_rng(2), ("target", "source")
+    of_lags = rng.random((6, 6, 3))
+    result = {"score": (dims, rng.random((6, 6))), "attention_lag_score": ((*dims, "lag"), of_lags)}
+    attention = abcd_neurons.attention_of(xr.Dataset(result).transpose("lag", "source", "target"))
+    off = ~np.eye(6, dtype=bool)
+    np.testing.assert_allclose(attention[off], of_lags.sum(-1)[off] / of_lags.sum(-1)[off].max())
+    assert (attention.diagonal() == 0).all()
 
 
 def test_worlds_break_the_assumption_they_are_named_for():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from .iterative import trees_around
@@ -27,7 +28,13 @@ class Explanation(NamedTuple):
 
 
 def cleann(
-    pag: PAG, target: Node, changes: Changes, *, max_size: int | None = None, trust_arrows: bool = False
+    pag: PAG,
+    target: Node,
+    changes: Changes,
+    *,
+    max_size: int | None = None,
+    trust_arrows: bool = False,
+    otherwise: Sequence[Node] = (),
 ) -> Explanation:
     """Explain a prediction by the tokens that may cause it, the smallest and nearest sets first.
 
@@ -49,6 +56,10 @@ def cleann(
     trust_arrows : bool
         Whether neighbors that the graph says do not cause the target are left out. The authors do so; but arrows
         that were read out of attention are hardly better than chance, so the default asks these neighbors too.
+    otherwise : sequence of nodes
+        A ranking of tokens, the most important first, such as by attention. Where no set of the graph changes the
+        prediction, all sets of these are tried (`sets_by_rank`). Not in the paper; none by default. Without it a
+        prediction stays unexplained where the graph joins it to too few tokens.
 
     Returns
     -------
@@ -66,7 +77,11 @@ def cleann(
     if target not in pag.nodes:
         raise ValueError(f"target {target!r} is no node of the graph: it has {pag.nodes}")
     largest = len(pag.nodes) - 1 if max_size is None else max_size
-    return first_that_changes(_sets_around(pag, target, largest, trust_arrows), changes)
+    found = first_that_changes(_sets_around(pag, target, largest, trust_arrows), changes)
+    if found.tokens is not None:
+        return found
+    beyond = first_that_changes(sets_by_rank(otherwise, largest), changes)
+    return Explanation(beyond.tokens, found.n_asked + beyond.n_asked)
 
 
 def explain_by_rank(ranked: Sequence[Node], changes: Changes) -> Explanation:
@@ -82,6 +97,13 @@ def explain_by_rank(ranked: Sequence[Node], changes: Changes) -> Explanation:
         As of `cleann`.
     """
     return first_that_changes((tuple(ranked[:size]) for size in range(1, len(ranked) + 1)), changes)
+
+
+def sets_by_rank(ranked: Sequence[Node], max_size: int) -> Iterator[tuple[Node, ...]]:
+    """All sets of ranked tokens, in the order of their size and then of the sum of ranks."""
+    for size in range(1, min(max_size, len(ranked)) + 1):
+        places = sorted(combinations(range(len(ranked)), size), key=sum)
+        yield from (tuple(ranked[k] for k in given) for given in places)
 
 
 def first_that_changes(sets: Iterable[tuple[Node, ...]], changes: Changes) -> Explanation:
