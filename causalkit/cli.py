@@ -65,7 +65,7 @@ def _report(arguments):
     if arguments.scores is not None:
         result = connectivity.from_netcdf(arguments.scores)
     else:
-        result = methods.get(arguments.method or infer.default_method(recording))().fit(recording).connectivity_
+        result = infer.method_named(arguments.method, recording).fit(recording).connectivity_
     page = report(
         recording,
         result,
@@ -267,8 +267,8 @@ def _parser():
     infer.add_argument("input", metavar="INPUT", type=Path, help="the recording")
     infer.add_argument(
         "--method",
-        help="mvgc, single_index, spike_index ..., several with commas, or all that suit; default: by the kind of "
-        "recording; see: causalkit methods",
+        help="mvgc, single_index, spike_index ..., several with commas, all that suit, or auto: one chosen by kind, step "
+        "and length of the recording; default: by its kind; see: causalkit methods",
     )
     infer.add_argument(
         "--out",
@@ -305,7 +305,7 @@ def _parser():
     report.add_argument("input", metavar="RECORDING", type=Path, help="the recording, as for infer")
     report.add_argument("--out", metavar="FILE", type=Path, required=True, help="the page, .html")
     report.add_argument("--scores", metavar="FILE", type=Path, help="what infer wrote of it, .nc")
-    report.add_argument("--method", metavar="NAME", help="the method to fit; see: causalkit methods")
+    report.add_argument("--method", metavar="NAME", help="the method to fit, or auto; see: causalkit methods")
     report.add_argument("--fdr", metavar="Q", type=float, default=0.05, help="false discovery rate, default 0.05")
     report.add_argument("--title", metavar="TEXT", help="heading of the page; default: the file's name")
     report.add_argument("--no-second-opinion", action="store_true", help="compare with no other method")

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from . import connectivity, io, methods
+from .default import choose
 from .progress import progress_bar, stopwatch
 from .recording import validate
 
@@ -198,19 +199,23 @@ def run(arguments) -> None:
         _list(arguments.input)
         return
     recording = read(arguments)
-    names, left_out = asked, {}
+    names, left_out, why, settings = asked, {}, "", {}
     if asked == ["all"]:
         names, left_out = suitable_methods(recording)
+    elif asked == ["auto"]:
+        choice = choose(recording)
+        names, settings, why = [choice.method], choice.parameters, f" (chosen: {choice.why})"
+        _check_graph(outputs, names)
     elif not asked:
-        names = [default_method(recording)]
-    chosen = {name: _build(name, arguments.param) for name in names}
+        names, why = [default_method(recording)], _why(recording)
+    chosen = {name: _build(name, arguments.param, settings) for name in names}
     if arguments.dry_run:
         for method in chosen.values():
-            _report_dry_run(method, recording, arguments.input, why="" if asked else _why(recording))
+            _report_dry_run(method, recording, arguments.input, why=why)
         return
     validate(recording)
-    if not asked:
-        print(f"method {names[0]}{_why(recording)}", flush=True)
+    if why:
+        print(f"method {names[0]}{why}", flush=True)
     results = _fit_all(chosen, recording, arguments)
     write(results, outputs, arguments.fdr)
     _report(results, outputs, arguments.fdr, left_out)
@@ -229,10 +234,12 @@ def _asked(text):
     names = [] if text is None else [name.strip() for name in text.split(",") if name.strip()]
     if "all" in names and len(names) > 1:
         raise ValueError("--method all names all that suit: give it alone, or the methods without it")
+    if "auto" in names and len(names) > 1:
+        raise ValueError("--method auto chooses one by the recording: give it alone, or the methods without it")
     if len(set(names)) < len(names):
         raise ValueError(f"--method {text} names a method twice: name each once")
     for name in names:
-        if name != "all":
+        if name not in ("all", "auto"):
             methods.get(name)
     return names
 
@@ -256,13 +263,18 @@ def _outputs(arguments, asked):
             "--out is missing: name the file for the result, .nc (all scores), .csv or .parquet (edge table) or "
             ".graphml"
         )
+    if asked not in ([], ["all"], ["auto"]):
+        _check_graph(outputs, asked)
+    return outputs
+
+
+def _check_graph(outputs, names):
     graph = next((path for path in outputs if path.suffix == ".graphml"), None)
-    if graph and asked and asked != ["all"] and not any(methods.METHODS[name].traits.p_values for name in asked):
+    if graph and not any(methods.METHODS[name].traits.p_values for name in names):
         raise ValueError(
-            f"{graph} would hold the edges at a false discovery rate, and {', '.join(asked)} has no p-values: write "
+            f"{graph} would hold the edges at a false discovery rate, and {', '.join(names)} has no p-values: write "
             ".csv, or choose a method with p-values"
         )
-    return outputs
 
 
 def _list(path):
@@ -272,11 +284,19 @@ def _list(path):
         print(table.to_string(index=False))
 
 
-def _build(name, params):
+def method_named(name: str | None, recording: xr.Dataset) -> methods.Method:
+    """Return the method of a name, chosen by the recording for "auto" (`default.choose`), the default for None."""
+    if name == "auto":
+        choice = choose(recording)
+        return methods.get(choice.method)(**choice.parameters)
+    return methods.get(name or default_method(recording))()
+
+
+def _build(name, params, settings):
     from .cli import parameters_of
 
     method = methods.get(name)
-    return method(**parameters_of(method, params))
+    return method(**(settings | parameters_of(method, params)))
 
 
 def _why(recording):
