@@ -25,9 +25,11 @@ def trains(seed=0, n_times=400, rate=0.15, n=N):
 
 def network_of(seed=0, n_models=2, n_layers=2):
     """A small network with weights that nothing trained."""
-    sizes = {"past": PAST, "embedding_dim": 8, "feedforward_dim": 12, "n_heads": 2, "n_layers": n_layers}
+    sizes = {"past": PAST, "embedding_dim": 8, "feedforward_dim": 12, "n_heads": 2, "n_layers": n_layers,
+             "lag_slopes": True, "tied": True}  # fmt: skip
     network = NeuroformerNetwork(n_models, N, **sizes).initialize(range(seed, seed + n_models))
     network.next.weight.data *= 50
+    network.next.gain.data += 0.5
     return network.double().eval()
 
 
@@ -113,6 +115,21 @@ def test_intervals_fall_into_the_classes_of_their_edges():
     assert interval_class(steps).tolist() == [0, 1, 2, 3, 4, 4, 5, 5, 12, 13, 13]
 
 
+def test_slopes_make_near_tokens_weigh_more_and_their_size_is_e_to_the_lag():
+    network, batch = network_of(n_models=1, n_layers=1), batch_of(n_models=1)
+    block, layers = network.blocks[0], []
+    block.query_key_value.weight.data[..., :16] = 0  # queries and keys of nothing: only time decides
+    block.query_key_value.bias.data[..., :16] = 0
+    network(batch, layers)
+    torch.testing.assert_close(-1 / block.slopes[0], torch.tensor([2.0, PAST]).double())
+    weights, age, allowed = layers[0].weights[0, 2, :, 1:, 1:], batch.age[0, 2], network.allowed(batch)[0, 2, 1:, 1:]
+    lag = age[:, None] - age[None]
+    for head, steps in enumerate((2.0, PAST)):
+        expected = torch.exp(-lag / steps).double() * allowed
+        expected = expected / (1 + expected.sum(-1, keepdim=True))  # the opening token weighs one
+        torch.testing.assert_close(weights[head], expected)
+
+
 # ---- incidence
 
 
@@ -184,6 +201,7 @@ def test_each_spike_is_a_row_once_and_every_near_pair_counts_once():
 def test_attention_to_all_alike_adds_up_to_shares_known_by_counting():
     network, data = network_of(n_models=1).float(), windows_of()
     for block in network.blocks:
+        block.slopes.data[:] = 0  # near or far
         block.query_key_value.weight.data[..., :8] = 0  # queries of nothing: every key weighs the same
         block.query_key_value.bias.data[..., :8] = 0
     batch = data.batch(torch.arange(len(data))[None])
@@ -232,6 +250,41 @@ def test_the_forecast_beats_rates_and_chance(planted):
     d = planted[1].diagnostics_
     assert float(d.test_cross_entropy[0]) < float(d.rate_cross_entropy) - 0.1 < float(d.chance_cross_entropy)
     assert float(d.test_interval_cross_entropy[0]) < float(d.interval_frequency_cross_entropy)
+
+
+def next_by_chance(chances, n_spikes, n_neurons, seed=0):
+    """Single spikes every second step, each neuron drawn with the `chances` (n_neurons,) of the list of all before."""
+    rng, fired = np.random.default_rng(seed), [0]
+    while len(fired) < n_spikes:
+        fired.append(min(int(np.searchsorted(chances(fired).cumsum(), rng.random())), n_neurons - 1))
+    steps = 2 * np.arange(n_spikes)
+    counts = np.zeros((steps[-1] + 1, n_neurons))
+    counts[steps, fired] = 1
+    return from_array(counts, kind="spikes")
+
+
+@pytest.mark.parametrize(("process", "share"), [("who follows whom", 0.85), ("who has just fired rests", 0.55)])
+def test_held_out_spikes_are_forecast_better_than_by_rates_and_no_better_than_by_their_process(process, share):
+    n, resting, follows = 12, 6, 0.6
+    if process == "who follows whom":  # a Markov chain: its entropy is that of one row
+        chain = np.full((n, n), (1 - follows) / n) + follows * np.roll(np.eye(n), 1, axis=1)
+        recording = next_by_chance(lambda fired: chain[fired[-1]], 5000, n)
+        entropy = -(chain[0] * np.log(chain[0])).sum()
+    else:  # any of those that are not among the last six, all alike
+        def others(fired):
+            chance = np.ones(n)
+            chance[fired[-resting:]] = 0
+            return chance / chance.sum()
+
+        recording, entropy = next_by_chance(others, 5000, n), np.log(n - resting)
+    model = Neuroformer(past_ms=10, present_ms=40, n_layers=1, batch_size=8, max_epochs=8, learning_rate=1e-2,
+                        lag_slopes=True, tied=True, n_windows=10, device="cpu").fit(recording)  # fmt: skip
+    d = model.diagnostics_
+    gain, known = float(d.rate_cross_entropy - d.test_cross_entropy[0]), float(d.rate_cross_entropy - entropy)
+    assert known > 0.6
+    assert gain > share * known
+    error = 1.5 / np.sqrt(float(d.n_test_spikes))  # of the mean of log p; 1.5 is above its spread in both
+    assert gain < known + 4 * error  # nobody forecasts better than the process
 
 
 @pytest.mark.parametrize("readout", ["norm_weighted_next", "ablation"])
@@ -336,6 +389,7 @@ def test_the_penalty_lowers_the_total_variation():
         ({"dropout": 1}, "from 0 and below 1"),
         ({"graph_penalty": -1}, "graph_penalty=-1"),
         ({"n_windows": 0}, "n_windows is 0"),
+        ({"tied": 1}, "tied=1 must be True or False"),
     ],
 )
 def test_impossible_hyperparameters_are_refused(options, message):

@@ -23,7 +23,7 @@ from causalkit.training import Schedule, choose_device, train
 __all__ = ["Neuroformer"]
 
 NEURON_SHARE = 3 / 5  # of the loss; the rest is the interval's
-_SIZES = ("embedding_dim", "feedforward_dim", "n_heads", "n_layers", "n_frequencies", "dropout")
+_SIZES = ("embedding_dim", "feedforward_dim", "n_heads", "n_layers", "n_frequencies", "dropout", "lag_slopes", "tied")
 _EVALUATED_AT_ONCE = 64  # windows
 
 
@@ -38,6 +38,9 @@ class Neuroformer(Method):
     heads, windows of 150 and 50 ms, dropout .2) ask for a GPU. Width 32, 2 heads and
     windows of 25 and 50 ms train on a CPU in minutes.
 
+    On two minutes of spikes the default makes a few hundred steps of training, too few to beat the rates: look at
+    ``diagnostics_`` before reading anything. Batches of 8, width 64, `dropout`, `lag_slopes` and `tied` learned more.
+
     Parameters
     ----------
     past_ms, present_ms : float
@@ -46,6 +49,12 @@ class Neuroformer(Method):
         Channels of a token and of the hidden layer; attention heads, which divide `embedding_dim`; blocks; frequencies
         of the Fourier features of time.
     dropout : float
+    lag_slopes : bool
+        Whether each head of attention leans on the time between two spikes, by a slope that is learned (ALiBi, arXiv
+        2108.12409).
+    tied : bool
+        Whether a neuron's vector also names it as the next one, times a factor that is learned. A model then says that
+        who has just fired will not fire now without learning it for every neuron apart.
     readout : str
         What ``connectivity_`` holds, one of `causalkit.spike_readouts.READOUTS`. "attention" is the published one: the
         row of ``C`` is the neuron whose spike attends. `read` reads the others without training again.
@@ -103,9 +112,10 @@ class Neuroformer(Method):
 
     def __init__(
         self, *, past_ms=25.0, present_ms=50.0, embedding_dim=32, feedforward_dim=64, n_heads=2, n_layers=2,
-        n_frequencies=8, dropout=0.0, readout="attention", more_readouts=(), same_step=True, n_windows=None,
-        sessions=(), graph_penalty=0.0, graph_neighbors=5, n_seeds=1, random_state=0, batch_size=32, learning_rate=3e-3,
-        learning_rate_decay="linear", weight_decay=0.1, max_epochs=6, patience=6, device="auto", checkpoint=None,
+        n_frequencies=8, dropout=0.0, lag_slopes=False, tied=False, readout="attention", more_readouts=(),
+        same_step=True, n_windows=None, sessions=(), graph_penalty=0.0, graph_neighbors=5, n_seeds=1, random_state=0,
+        batch_size=32, learning_rate=3e-3, learning_rate_decay="linear", weight_decay=0.1, max_epochs=6, patience=6,
+        device="auto", checkpoint=None,
     ):  # fmt: skip
         self.past_ms = past_ms
         self.present_ms = present_ms
@@ -115,6 +125,8 @@ class Neuroformer(Method):
         self.n_layers = n_layers
         self.n_frequencies = n_frequencies
         self.dropout = dropout
+        self.lag_slopes = lag_slopes
+        self.tied = tied
         self.readout = readout
         self.more_readouts = more_readouts
         self.same_step = same_step
@@ -179,6 +191,9 @@ class Neuroformer(Method):
             if isinstance(value, bool) or not isinstance(value, numbers.Real) or not least <= value < below:
                 limit = " and below 1" if below == 1 else ", and finite"
                 raise ValueError(f"{name}={value!r} must be a number {'above' if least else 'from'} 0{limit}")
+        for name in ("lag_slopes", "tied"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
         if self.embedding_dim % self.n_heads:
             raise ValueError(
                 f"embedding_dim={self.embedding_dim} is no multiple of n_heads={self.n_heads}: every head takes an "

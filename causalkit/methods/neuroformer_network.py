@@ -5,6 +5,9 @@ spike before it and of its time in the window, mapped to the same width. It atte
 within `past` steps, and to a token that opens the window and is no spike: what attention gives to nobody goes there.
 What a token of the last layer holds forecasts the token after it, by two heads: its neuron and its interval.
 
+Attention may lean on the time between two tokens, by slopes of each head (ALiBi, arXiv 2108.12409) that start from
+decays of 2 steps to the whole past. The head that names the next neuron may share the neurons' vectors.
+
 Shapes: S models, B windows, T tokens, N neurons, C channels; positions run from the opening token, P = T + 1.
 """
 
@@ -54,24 +57,33 @@ class SpikeEmbedding(nn.Module):
 class SpikeBlock(nn.Module):
     """Attention to earlier tokens, then a point-wise network, each after a normalization and added to the stream."""
 
-    def __init__(self, n_models, width, n_heads, hidden, dropout):
+    def __init__(self, n_models, width, n_heads, hidden, dropout, past=None):
         super().__init__()
         self.n_heads = n_heads
+        self.slopes = None
+        if past is not None:  # one step later is so much less
+            slopes = -1 / torch.logspace(math.log10(2), math.log10(max(past, 3)), n_heads)
+            self.slopes = nn.Parameter(slopes.repeat(n_models, 1))
         self.norm_attention, self.norm_feedforward = LayerNorm(n_models, width), LayerNorm(n_models, width)
         self.query_key_value = Linear(n_models, width, 3 * width)
         self.out = Linear(n_models, width, width)
         self.expand, self.contract = Linear(n_models, width, hidden), Linear(n_models, hidden, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, stream, allowed, layers=None):
-        """`stream` (S, B·P, C), `allowed` (S·B, 1, P, P) -> the stream after this block."""
+    def forward(self, stream, allowed, lag, layers=None):
+        """`stream` (S, B·P, C), `allowed` and `lag` (S·B, 1, P, P) -> the stream after this block."""
         models, groups = stream.shape[0], allowed.shape[0]
         split = self.query_key_value(self.norm_attention(stream)).chunk(3, dim=-1)
         query, key, value = (heads(x, groups, self.n_heads) for x in split)  # (S·B, H, P, D)
+        nearness = None
+        if self.slopes is not None:
+            nearness = lag * self.slopes.repeat_interleave(groups // models, 0)[..., None, None]  # (S·B, H, P, P)
         if layers is None:
-            heard = scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+            mask = allowed if nearness is None else nearness.masked_fill(~allowed, -torch.inf)
+            heard = scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
             scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+            scores = scores if nearness is None else scores + nearness
             weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
             heard = weights @ value
             shape = (models, groups // models)
@@ -85,9 +97,10 @@ class SpikeBlock(nn.Module):
 class NextSpike(nn.Module):
     """Logits of the next token's neuron and of its interval's class; they start small, so the bias is the rates."""
 
-    def __init__(self, n_models, n_neurons, width):
+    def __init__(self, n_models, n_neurons, width, tied=False):
         super().__init__()
         self.n_neurons = n_neurons
+        self.gain = nn.Parameter(torch.zeros(n_models, 1, 1)) if tied else None
         n_out = n_neurons + len(INTERVAL_EDGES)
         self.weight = nn.Parameter(torch.empty(n_models, width, n_out))
         self.bias = nn.Parameter(torch.zeros(n_models, 1, n_out))
@@ -96,8 +109,13 @@ class NextSpike(nn.Module):
     def reset_member(self, member, generator):
         self.weight[member].normal_(std=0.02, generator=generator)
 
-    def forward(self, stream):
-        logits = torch.baddbmm(self.bias, stream, self.weight)
+    def forward(self, stream, neurons):
+        """`stream` (S, B·P, C) and the neurons' vectors (S, N, C) -> logits of neurons and of classes."""
+        weight = self.weight
+        if self.gain is not None:
+            shared = self.gain * neurons.transpose(1, 2)
+            weight = weight + nn.functional.pad(shared, (0, weight.shape[-1] - self.n_neurons))
+        logits = torch.baddbmm(self.bias, stream, weight)
         return logits[..., : self.n_neurons], logits[..., self.n_neurons :]
 
 
@@ -112,20 +130,23 @@ class NeuroformerNetwork(EnsembleModule):
     embedding_dim, feedforward_dim, n_heads, n_layers, n_frequencies : int
         Channels of a token and of the hidden layer, attention heads, blocks, Fourier frequencies.
     dropout : float
+    lag_slopes, tied : bool
+        Whether attention leans on the time between tokens, and whether the neurons' vectors name the next neuron too.
     """
 
     def __init__(
         self, n_models, n_neurons, *, past, embedding_dim=32, feedforward_dim=64, n_heads=2, n_layers=2,
-        n_frequencies=8, dropout=0.0,
+        n_frequencies=8, dropout=0.0, lag_slopes=False, tied=False,
     ):  # fmt: skip
         super().__init__()
         self.past, self.width = past, embedding_dim
         self.embedding = SpikeEmbedding(n_models, n_neurons, embedding_dim, past, n_frequencies)
         self.blocks = nn.ModuleList(
-            SpikeBlock(n_models, embedding_dim, n_heads, feedforward_dim, dropout) for _ in range(n_layers)
+            SpikeBlock(n_models, embedding_dim, n_heads, feedforward_dim, dropout, past if lag_slopes else None)
+            for _ in range(n_layers)
         )
         self.norm = LayerNorm(n_models, embedding_dim)
-        self.next = NextSpike(n_models, n_neurons, embedding_dim)
+        self.next = NextSpike(n_models, n_neurons, embedding_dim, tied)
 
     def allowed(self, batch):
         """Which positions attend to which, (S, B, P, P): the opening token, and strictly earlier tokens of the past."""
@@ -156,7 +177,10 @@ class NeuroformerNetwork(EnsembleModule):
         allowed = self.allowed(batch) if allowed is None else allowed
         shape, stream = stream.shape[1:3], stream.flatten(1, 2)
         allowed = allowed.flatten(0, 1)[:, None]  # (S·B, 1, P, P)
+        lag = (batch.age[..., :, None] - batch.age[..., None, :]).to(stream.dtype)  # none to the opening token
+        lag = nn.functional.pad(lag, (1, 0, 1, 0)).flatten(0, 1)[:, None]
         for block in self.blocks:
-            stream = block(stream, allowed, layers)
+            stream = block(stream, allowed, lag, layers)
         stream = self.norm(stream).unflatten(1, shape)[:, :, :-1]  # what follows the last token is not known
-        return tuple(logits.unflatten(1, (shape[0], shape[1] - 1)) for logits in self.next(stream.flatten(1, 2)))
+        logits = self.next(stream.flatten(1, 2), self.embedding.neuron.weight)
+        return tuple(part.unflatten(1, (shape[0], shape[1] - 1)) for part in logits)
