@@ -55,7 +55,7 @@ def _infer(arguments):
 
 
 def _report(arguments):
-    from . import connectivity, infer, io, methods
+    from . import connectivity, infer, io
     from .reporting import report
 
     io.check_output(arguments.out, (".html",), overwrite=arguments.overwrite)
@@ -267,8 +267,8 @@ def _parser():
     infer.add_argument("input", metavar="INPUT", type=Path, help="the recording")
     infer.add_argument(
         "--method",
-        help="mvgc, single_index, spike_index ..., several with commas, all that suit, or auto: one chosen by kind, step "
-        "and length of the recording; default: by its kind; see: causalkit methods",
+        help="mvgc, single_index, spike_index ..., several with commas, all that suit, or auto: one chosen by kind, "
+        "step and length of the recording; default: by its kind; see: causalkit methods",
     )
     infer.add_argument(
         "--out",

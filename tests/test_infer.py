@@ -1,5 +1,7 @@
 """From a recording to files: the method chosen, several methods at once, and what each file holds."""
 
+import json
+
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -72,6 +74,27 @@ def test_q_values_are_added_where_a_method_has_p_values_only():
     assert "edge" not in infer.edge_table(random)
     with pytest.raises(ValueError, match="no p-values"):
         infer.edge_graph(random)
+
+
+def test_auto_chooses_by_the_recording_and_says_why(tmp_path, capsys):
+    together = np.random.default_rng(7000).standard_normal((600, 6))
+    together[:, 1:] += 0.8 * together[:, :-1]  # all within one step
+    together[1:] += 0.3 * together[:-1]
+    io.write_recording(from_array(together, kind="other", dt_ms=2000.0), tmp_path / "slow.nc")
+    run_ = lambda *more: run("infer", tmp_path / "slow.nc", "--method", "auto", *more)  # noqa: E731
+    assert run_("--out", tmp_path / "r.nc", "--out", tmp_path / "r.csv") == 0
+    out = capsys.readouterr().out
+    assert "method partial_correlation (chosen: " in out and "too long to see a direction" in out
+    result = connectivity.from_netcdf(tmp_path / "r.nc")
+    assert result.attrs["method"] == "partial_correlation"
+    assert json.loads(result.attrs["parameters"])["bin_steps"] == 1
+    assert run_("--out", tmp_path / "r.graphml") == 2
+    assert "no p-values" in capsys.readouterr().err and not (tmp_path / "r.graphml").exists()
+    assert run("report", tmp_path / "slow.nc", "--method", "auto", "--out", tmp_path / "r.html") == 0
+    assert "partial_correlation" in (tmp_path / "r.html").read_text()
+    capsys.readouterr()
+    assert run("infer", tmp_path / "slow.nc", "--method", "auto,mvgc", "--out", tmp_path / "s.nc") == 2
+    assert "give it alone" in capsys.readouterr().err
 
 
 def test_several_methods_go_into_one_file(file, tmp_path, capsys):
