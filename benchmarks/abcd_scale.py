@@ -14,7 +14,9 @@ one setting (two layers, width 64, 50,000 sequences) one thing at a time is chan
 
 Every model takes up to 700 steps of 64 sequences and keeps the state that forecasts 1,000 other sequences best, so
 that a small set is not learned by heart. Steps, batch and learning rate were looked at on one graph, seed 2000, for the
-loss alone. Symbols are bins of equal frequency among all 50,000 sequences, the same in all settings.
+loss alone. Two models of the first graph had been trained for 1,500 steps before these were cut to 700, and the
+numbers of sequences changed, for computing time; settings that have no rows yet are planned. Symbols are bins of equal
+frequency among all 50,000 sequences, the same in all settings.
 
 Writes book/results/abcd_scale.csv, one row a graph, setting, reading and layer (means over ten sequences that were not
 trained on, and over heads), and its provenance. A run that was stopped goes on where it was. Columns are those of
