@@ -1,6 +1,7 @@
 """Tell who finds direct edges and who finds shared inputs in networks of spiking neurons, from the store of the sweeps.
 
     causalkit sweep benchmarks/latent_graph.yaml --store _build/latent_graph
+    causalkit sweep benchmarks/latent_graph_long.yaml --store _build/latent_graph
     causalkit sweep benchmarks/latent_graph_small.yaml --store _build/latent_graph
     python benchmarks/latent_graph.py
 
@@ -23,7 +24,7 @@ import causalkit.sweep as sweep
 from causalkit import io, latent_graph_scores
 
 ROOT = Path(__file__).resolve().parents[1]
-GRIDS = ("latent_graph", "latent_graph_small")
+GRIDS = ("latent_graph", "latent_graph_long", "latent_graph_small")
 NAMES = {"spike_glm": "glm"}  # what the table calls a method
 NULLS = {
     "count_correlation": "correlation", "rate_product": "rate_outer_product", "true_degrees": "true_degrees",

@@ -109,6 +109,8 @@ class Neuroformer(Method):
     name = "neuroformer"
     traits = Traits(directed=True, input_kinds=("spikes",), stochastic=True, signed=False, lagged=False, p_values=False)
     algorithm_version = 1
+    # With these values results are those of versions that did not know them.
+    added_parameters = {"lag_slopes": False, "tied": False}
 
     def __init__(
         self, *, past_ms=25.0, present_ms=50.0, embedding_dim=32, feedforward_dim=64, n_heads=2, n_layers=2,
