@@ -27,7 +27,6 @@ energy of the decoder-only transformer, its own score, against the wiring; `test
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +184,7 @@ def main():
         "shuffles": N_SHUFFLES,
         "largest_set_of_timed_search": LARGEST,
     }
-    arguments.out.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
     print(table.groupby(["model", "n_neurons"]).mean(numeric_only=True).round(3).T.to_string())
     print(table.groupby("model").mean(numeric_only=True).round(3).T.to_string())
 

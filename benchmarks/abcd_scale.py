@@ -27,7 +27,6 @@ authors' convention; "covariance of the data" is ICD on the values that the mode
 """
 
 import argparse
-import json
 from functools import cache
 from pathlib import Path
 
@@ -200,7 +199,7 @@ def write_provenance(table, arguments):
         "seeds": f"{table['seed'].min()} to {table['seed'].max()}; settings of training were looked at on seed 2000",
         "torch": torch.__version__,
     }
-    arguments.out.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ symbols of who knows the model.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -234,7 +233,7 @@ def write_provenance(table, path, n_steps):
         "seeds": f"{table['seed'].min()} to {table['seed'].max()}",
         "torch": torch.__version__,
     }
-    path.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    sweep.write_provenance(path, provenance)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import xarray as xr
 from scipy import stats
 
 import causalkit.sweep as sweep
-from causalkit import connectivity, io, metrics
+from causalkit import connectivity, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = ("accuracy", "calibration")
@@ -137,8 +137,7 @@ def main() -> None:
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
     with pd.option_context("display.width", 220, "display.max_columns", None, "display.precision", 4):
         for grid in GRIDS:
             part = table[table["grid"] == grid]

@@ -13,7 +13,6 @@ and method; the tables that the book shows, amortised_table.csv and amortised_gr
 
 import argparse
 import hashlib
-import json
 import os
 import platform
 import time
@@ -26,7 +25,7 @@ import pandas as pd
 import torch
 
 import causalkit.sweep as sweep
-from causalkit import MVGC, AmortisedDiscovery, SingleIndexGranger, io, metrics, simulate
+from causalkit import MVGC, AmortisedDiscovery, SingleIndexGranger, metrics, simulate
 from causalkit.methods.amortised import SHIPPED
 from causalkit.sweep.networks import Network
 
@@ -193,8 +192,7 @@ def main() -> None:
         "python": platform.python_version(),
         "torch": torch.__version__.split("+")[0],
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

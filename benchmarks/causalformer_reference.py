@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 import causalkit
-from causalkit import connectivity, metrics, significance, simulate
+from causalkit import connectivity, metrics, significance, simulate, sweep
 from causalkit.methods.causalformer import Causalformer
 from causalkit.training import device_name
 
@@ -122,7 +122,7 @@ def store(row: dict) -> None:
         "AUROC of the ensemble in the published protocol (diagonal counted) and off the diagonal; each row names "
         "the device, versions and date of its training",
     }  # fmt: skip
-    path.with_suffix(".json").write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(path, provenance)
 
 
 def main() -> None:

@@ -24,7 +24,6 @@ missing where none was found among sets of up to four; `replaced_by`: the rank t
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -234,7 +233,7 @@ def write_provenance(table, arguments):
         "seeds": f"{table['seed'].min()} to {table['seed'].max()}",
         "torch": torch.__version__,
     }
-    arguments.out.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ many networks the warning came.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import causalkit.sweep as sweep
-from causalkit import io, simulate
+from causalkit import simulate
 from causalkit.reporting import diagnostics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,8 +92,7 @@ def main() -> None:
     sweep.write_table(pd.DataFrame(rows), arguments.out)
     provenance = {"table": arguments.out.name, "written_by": "benchmarks/common_input.py",
                   "what": " ".join(__doc__.split("Writes")[1].split()), "seeds": f"{FIRST_SEED} and on"}  # fmt: skip
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

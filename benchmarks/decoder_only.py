@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 
 import causalkit.sweep as sweep
-from causalkit import io, lagged_graphs, lagged_metrics
+from causalkit import lagged_graphs, lagged_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = ("decoder_only", "decoder_only_depth")
@@ -122,8 +122,7 @@ def main() -> None:
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ method was not run.
 """
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -64,8 +63,7 @@ def main() -> None:
     provenance = {"table": arguments.out.name, "written_by": "benchmarks/default_rule.py",
                   "what": " ".join(__doc__.split("Writes")[1].split()),
                   "rule": " ".join(default.choose.__doc__.split("Parameters")[0].split())}  # fmt: skip
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
     print(table.to_string(index=False))
 
 

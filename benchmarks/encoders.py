@@ -9,7 +9,6 @@ means over networks of the AUROC off the diagonal, of the share of non-edges bel
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -18,7 +17,6 @@ import pandas as pd
 from sparse_observations import rows_of
 
 import causalkit.sweep as sweep
-from causalkit import io
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ROOT / "benchmarks" / "encoders.yaml"
@@ -66,8 +64,7 @@ def main() -> None:
         "seconds": "wall time of one thread on a machine that did other work: to compare the two only",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
     with pd.option_context("display.width", 220, "display.max_columns", None):
         print(table, flush=True)
 

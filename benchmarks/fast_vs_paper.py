@@ -8,7 +8,6 @@ fast_vs_paper.json, and prints the mean difference with its interval.
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -75,8 +74,7 @@ def main() -> None:
     summary = provenance(table, arguments.out.name, frame, len(grid.networks))
     with io.atomic(arguments.out) as temporary:
         table.round(4).to_csv(temporary, index=False)
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, summary)
     print(table.round(3).to_string(index=False))
     found = summary["difference"]
     print("fast - paper: {mean:+.3f} ({low:+.3f} to {high:+.3f}), {networks} networks".format(**found))

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 import causalkit.sweep as sweep
-from causalkit import io
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = [ROOT / "benchmarks" / name for name in ("figure2.yaml", "figure2_causalformer.yaml")]
@@ -162,8 +161,7 @@ def main() -> None:
     published = json.loads((Path(folder) / "paper" / "published.json").read_text())
     table = tidy([computed_rows(sweep.table(arguments.store, planned)), published_rows(published)])
     sweep.write_table(table, arguments.out)
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance(table, arguments.out.name), indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance(table, arguments.out.name))
     show(table)
 
 

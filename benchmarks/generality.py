@@ -21,7 +21,7 @@ import xarray as xr
 from accuracy import FDR, VERSIONS, interval, row_of
 
 import causalkit.sweep as sweep
-from causalkit import connectivity, io
+from causalkit import connectivity
 from causalkit.simulate.wiring import SYNAPTIC_WEIGHT
 from causalkit.sweep.networks import Network, simulated
 
@@ -193,8 +193,7 @@ def main() -> None:
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ def main():
         from importlib.metadata import version
 
         provenance["causal-learn"] = version("causal-learn")
-    arguments.out.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ and their provenance, large_networks.json. Prints the rows.
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -20,7 +19,7 @@ import xarray as xr
 from accuracy import VERSIONS
 
 import causalkit.sweep as sweep
-from causalkit import connectivity, io, metrics
+from causalkit import connectivity, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ROOT / "benchmarks" / "large_networks.yaml"
@@ -96,8 +95,7 @@ def main() -> None:
         "versions": {key: sorted(values) for key, values in versions.items()},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
     print(table.to_string(index=False, float_format="{:.4g}".format))
 
 

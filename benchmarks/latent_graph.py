@@ -12,7 +12,6 @@ is left by chance on rewired networks, and cross-entropies of the next neuron. P
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import causalkit.sweep as sweep
-from causalkit import io, latent_graph_scores
+from causalkit import latent_graph_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = ("latent_graph", "latent_graph_long", "latent_graph_small")
@@ -142,8 +141,7 @@ def main() -> None:
         "rewired": N_REWIRED,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ has an empty AUROC, and what the method said. Prints the mean AUROC off the diag
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 import pandas as pd
 
 import causalkit.sweep as sweep
-from causalkit import io
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ROOT / "benchmarks" / "lengths.yaml"
@@ -83,8 +81,7 @@ def main() -> None:
         "versions": {key: sorted(frame[key].astype(str).unique()) for key in ("causalkit", "numpy", "torch", "python")},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
     print(means_of(table).to_string())
 
 

@@ -98,7 +98,7 @@ def main() -> None:
             "table": asked.out.name, "written_by": "benchmarks/lif_spikes.py", "random_state": SEED,
             "n_neurons": asked.neurons, "python": platform.python_version(), "brian2": versions,
         }  # fmt: skip
-        asked.out.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+        sweep.write_provenance(asked.out, about)
 
 
 if __name__ == "__main__":

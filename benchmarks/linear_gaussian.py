@@ -12,7 +12,6 @@ edges that should not be there.
 """
 
 import argparse
-import json
 from itertools import combinations
 from pathlib import Path
 
@@ -106,7 +105,7 @@ def main():
         "alpha": ALPHA,
         "seeds": f"2000 to {1999 + arguments.graphs}",
     }
-    arguments.out.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

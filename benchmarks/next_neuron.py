@@ -14,7 +14,6 @@ scores (r |r|) of its edges and its co-input, what is left on rewired networks, 
 
 import argparse
 import itertools
-import json
 import os
 import platform
 import time
@@ -25,7 +24,7 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from causalkit import Neuroformer, SpikeGLM, io, latent_graph_scores, simulate, spike_tokens, sweep
+from causalkit import Neuroformer, SpikeGLM, latent_graph_scores, simulate, spike_tokens, sweep
 from causalkit.methods.neuroformer import _frequencies, _training_tokens
 from causalkit.methods.spike_windows import TokenWindows
 
@@ -150,8 +149,7 @@ def main() -> None:
             "worlds": WORLDS, "models": {name: MODELS[name] for name in asked.models}, "rewired": 5,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, torch {torch.__version__}",
         }  # fmt: skip
-        with io.atomic(asked.out.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(about, indent=2) + "\n")
+        sweep.write_provenance(asked.out, about)
 
 
 if __name__ == "__main__":

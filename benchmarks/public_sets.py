@@ -9,7 +9,6 @@ tables. Hyperparameters are the defaults of each method, the same on all sets; n
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 import causalkit.sweep as sweep
-from causalkit import benchmark, io
+from causalkit import benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT, SHORT, NEURAL, LINEAR = "SingleIndexGranger", "GaussianProcessGranger", "NeuralGranger", "MVGC"
@@ -101,8 +100,7 @@ def main() -> None:
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ time of one thread.
 
 import argparse
 import datetime
-import json
 import os
 import platform
 import time
@@ -177,8 +176,7 @@ def main() -> None:
     table = pd.concat(tables, ignore_index=True)
     with io.atomic(options.out) as temporary:
         table.round(4).to_csv(temporary, index=False)
-    with io.atomic(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance(table, options.out.name, planned), indent=2) + "\n")
+    sweep.write_provenance(options.out, provenance(table, options.out.name, planned))
     columns = ["auroc", "auroc_single", "seconds"]
     means = table.groupby(["part", "readout"], sort=False)[columns].mean()
     means.insert(0, "networks", table.groupby(["part", "readout"], sort=False)["network"].nunique())

@@ -14,7 +14,6 @@ many directions were given and how many of these are right. Prints means over re
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -24,7 +23,7 @@ import pandas as pd
 import xarray as xr
 
 import causalkit.sweep as sweep
-from causalkit import discovery, io, lagged_graphs, lagged_metrics
+from causalkit import discovery, lagged_graphs, lagged_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ROOT / "benchmarks" / "refinement.yaml"
@@ -117,8 +116,7 @@ def main() -> None:
         "networks": "seeds from 3200 on; levels of the tests and the number of candidates were chosen on 2000 to 2002",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import pandas as pd
 from accuracy import VERSIONS, row_of
 
 import causalkit.sweep as sweep
-from causalkit import io
 from causalkit.simulate.izhikevich import INPUT_MEAN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,8 +83,7 @@ def main() -> None:
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
     shown = ["rate_hz", "auroc", "sign_accuracy", "rejected_0.05", "power", "false_discoveries", "seconds"]
     groups = table.groupby([*SETTING, "method"])
     means = groups[shown].mean().assign(networks=groups.size())

@@ -16,7 +16,6 @@ world's own graph. Writes book/results/violations.csv, one row a graph, world an
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import networkx as nx
@@ -104,7 +103,7 @@ def main():
         "alpha": ALPHA,
         "seeds": f"3100 to {3099 + arguments.graphs}",
     }
-    arguments.out.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
+    sweep.write_provenance(arguments.out, provenance)
 
 
 if __name__ == "__main__":

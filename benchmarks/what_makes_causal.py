@@ -257,8 +257,7 @@ def main() -> None:
     finished = {name: (sum(store.result(unit.key) is not None for unit in each), len(each))
                 for name, each in planned.items()}  # fmt: skip
     sweep.write_table(table, arguments.out)
-    with io.atomic(arguments.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(provenance(table, arguments.out.name, finished), indent=2) + "\n")
+    sweep.write_provenance(arguments.out, provenance(table, arguments.out.name, finished))
     groups = table.groupby(["method", "setting", "value"])
     shown = groups[["auroc", "auroc_single", "r2", "agreement"]].mean().assign(networks=groups["network"].nunique())
     print(shown.round(3).to_string())

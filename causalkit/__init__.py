@@ -40,10 +40,10 @@ _PUBLIC = {
     "report": "causalkit.reporting",
 }
 _MODULES = (
-    "benchmark", "connectivity", "datasets", "discovery", "infer", "io", "lagged_graphs", "lagged_metrics",
-    "latent_graph_scores", "methods", "metrics", "nn", "plots", "preprocess", "readouts", "recording", "reporting",
-    "rerun", "significance", "simulate", "spike_readouts", "spike_tokens", "summary", "sweep", "training",
-    "windows",
+    "benchmark", "connectivity", "datasets", "default", "discovery", "infer", "io", "lagged_graphs",
+    "lagged_metrics", "latent_graph_scores", "methods", "metrics", "nn", "plots", "preprocess", "readouts",
+    "recording", "reporting", "rerun", "significance", "simulate", "spike_readouts", "spike_tokens", "summary",
+    "sweep", "training", "windows",
 )  # fmt: skip
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

@@ -55,7 +55,7 @@ def _infer(arguments):
 
 
 def _report(arguments):
-    from . import connectivity, infer, io
+    from . import connectivity, infer, io, methods
     from .reporting import report
 
     io.check_output(arguments.out, (".html",), overwrite=arguments.overwrite)
@@ -65,7 +65,8 @@ def _report(arguments):
     if arguments.scores is not None:
         result = connectivity.from_netcdf(arguments.scores)
     else:
-        result = infer.method_named(arguments.method, recording).fit(recording).connectivity_
+        choice = infer.choice_of(arguments.method, recording)
+        result = methods.get(choice.method)(**choice.parameters).fit(recording).connectivity_
     page = report(
         recording,
         result,

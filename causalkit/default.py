@@ -10,7 +10,7 @@ from scipy import stats
 
 from .recording import as_recording, normalize, trial_slices
 
-BY_KIND = {"spikes": "spike_index", "calcium": "mvgc"}
+BY_KIND = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
 LEVEL = 0.01  # at which a pair counts as coupled
 LEAST, RATIO = 0.05, 2.0  # share of pairs coupled within a step, and how many times that over a step
 VOLTAGE_MS = 2.0  # longest step at which synapses take more than one
@@ -52,8 +52,8 @@ def choose(recording) -> Choice:
     """
     recording = as_recording(recording)
     kind, (n_times, n_neurons) = recording.attrs["kind"], recording["activity"].shape
-    if kind in BY_KIND:
-        return Choice(BY_KIND[kind], why=f"the recording is of kind {kind}")
+    if kind in ("spikes", "calcium"):
+        return by_kind(recording)
     coarse = kind != "voltage" or recording.attrs["dt_ms"] > VOLTAGE_MS
     within, over = coupled_shares(recording) if coarse else (0.0, 0.0)
     if within >= max(LEAST, RATIO * over):
@@ -64,7 +64,18 @@ def choose(recording) -> Choice:
         )  # fmt: skip
     if n_times <= FEW_ROWS and n_neurons <= FEW_NEURONS:
         return Choice("gaussian_process", why=f"{n_times:,} time steps of {n_neurons} neurons are few")
-    return Choice("single_index", why=f"{n_times:,} time steps of {n_neurons} neurons")
+    return Choice(BY_KIND[kind], why=f"{n_times:,} time steps of {n_neurons} neurons")
+
+
+def by_kind(recording: xr.Dataset) -> Choice:
+    """Choose by the kind of a recording alone, as `causalkit infer` does where no method is named.
+
+    `SingleIndexGranger` for voltages and other smooth activity, `SpikeIndexGranger` for spikes, `MVGC` for calcium, in
+    whose frames cause and effect come together.
+    """
+    kind = recording.attrs["kind"]
+    more = ": cause and effect share a frame, see the book before you trust an arrow" if kind == "calcium" else ""
+    return Choice(BY_KIND[kind], why=f"the recording is of kind {kind}{more}")
 
 
 def coupled_shares(recording: xr.Dataset) -> tuple[float, float]:

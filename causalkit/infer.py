@@ -12,13 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from . import connectivity, io, methods
-from .default import choose
+from .default import Choice, by_kind, choose
 from .progress import progress_bar, stopwatch
 from .recording import validate
 
 FDR = 0.05
 SUFFIXES = (".nc", ".csv", ".parquet", ".graphml")
-DEFAULTS = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
 # Most neurons with which a method is still a matter of minutes; with more it runs when it is named.
 QUICK_UP_TO = {
     "causalformer": 0, "decoder_only": 0, "dynotears": 50, "gaussian_process": 20, "pcmci": 10, "pcmci_plus": 10,
@@ -27,13 +26,11 @@ QUICK_UP_TO = {
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def default_method(recording: xr.Dataset) -> str:
-    """Return the name of the method for a kind of recording.
-
-    `SingleIndexGranger` for voltages and other smooth activity, `SpikeIndexGranger` for spikes, `MVGC` for calcium, in
-    whose frames cause and effect come together.
-    """
-    return DEFAULTS[recording.attrs["kind"]]
+def choice_of(name: str | None, recording: xr.Dataset) -> Choice:
+    """Return the method of a name: for None that of the recording's kind, for "auto" that of `default.choose`."""
+    if name == "auto":
+        return choose(recording)
+    return by_kind(recording) if name is None else Choice(name)
 
 
 def suitable_methods(recording: xr.Dataset) -> tuple[list[str], dict[str, str]]:
@@ -43,7 +40,7 @@ def suitable_methods(recording: xr.Dataset) -> tuple[list[str], dict[str, str]]:
     when they are named.
     """
     n_neurons = recording.sizes["neuron"]
-    kind, first = recording.attrs["kind"], default_method(recording)
+    kind, first = recording.attrs["kind"], by_kind(recording).method
     found, left_out = [first], {}
     for name, method in methods.METHODS.items():
         if kind not in method.traits.input_kinds:
@@ -199,23 +196,18 @@ def run(arguments) -> None:
         _list(arguments.input)
         return
     recording = read(arguments)
-    names, left_out, why, settings = asked, {}, "", {}
-    if asked == ["all"]:
-        names, left_out = suitable_methods(recording)
-    elif asked == ["auto"]:
-        choice = choose(recording)
-        names, settings, why = [choice.method], choice.parameters, f" (chosen: {choice.why})"
-        _check_graph(outputs, names)
-    elif not asked:
-        names, why = [default_method(recording)], _why(recording)
-    chosen = {name: _build(name, arguments.param, settings) for name in names}
+    names, left_out = suitable_methods(recording) if asked == ["all"] else (asked or [None], {})
+    choices = [choice_of(name, recording) for name in names]
+    _check_graph(outputs, [choice.method for choice in choices])
+    chosen = {choice.method: _build(choice, arguments.param) for choice in choices}
+    why = f" (chosen: {choices[0].why})" if choices[0].why else ""
     if arguments.dry_run:
         for method in chosen.values():
             _report_dry_run(method, recording, arguments.input, why=why)
         return
     validate(recording)
     if why:
-        print(f"method {names[0]}{why}", flush=True)
+        print(f"method {choices[0].method}{why}", flush=True)
     results = _fit_all(chosen, recording, arguments)
     write(results, outputs, arguments.fdr)
     _report(results, outputs, arguments.fdr, left_out)
@@ -284,25 +276,11 @@ def _list(path):
         print(table.to_string(index=False))
 
 
-def method_named(name: str | None, recording: xr.Dataset) -> methods.Method:
-    """Return the method of a name, chosen by the recording for "auto" (`default.choose`), the default for None."""
-    if name == "auto":
-        choice = choose(recording)
-        return methods.get(choice.method)(**choice.parameters)
-    return methods.get(name or default_method(recording))()
-
-
-def _build(name, params, settings):
+def _build(choice, params):
     from .cli import parameters_of
 
-    method = methods.get(name)
-    return method(**(settings | parameters_of(method, params)))
-
-
-def _why(recording):
-    kind = recording.attrs["kind"]
-    more = ": cause and effect share a frame, see the book before you trust an arrow" if kind == "calcium" else ""
-    return f" (chosen: the recording is of kind {kind}{more})"
+    method = methods.get(choice.method)
+    return method(**(choice.parameters | parameters_of(method, params)))
 
 
 def _fit_all(chosen, recording, arguments):

@@ -41,7 +41,7 @@ def file(tmp_path_factory):
 )
 def test_the_kind_chooses_a_method_that_reads_it(kind, expected):
     recording = from_array(np.eye(4), kind=kind)
-    assert infer.default_method(recording) == expected
+    assert infer.choice_of(None, recording).method == expected
     assert kind in methods.get(expected).traits.input_kinds and methods.get(expected).traits.p_values
     found, left_out = infer.suitable_methods(recording)
     assert found[0] == expected and all(kind in methods.get(name).traits.input_kinds for name in found)

@@ -47,7 +47,7 @@ def together(problem, targets=None, limit=1.5):
     own = [part.transpose(0, 2, 1) for part in own]
     single = [torch.as_tensor(part[targets], dtype=torch.float32) for part in (*own, gain, y)]
     return Regressions(
-        SharedSources(sources), targets, [OwnColumns(part) for part in single[:2]], *single[2:],
+        SharedSources(sources).ready_for_tests(), targets, [OwnColumns(part) for part in single[:2]], *single[2:],
         torch.full((len(targets),), limit),
     )  # fmt: skip
 

@@ -71,7 +71,7 @@ class SpikeBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, stream, allowed, lag, layers=None):
-        """`stream` (S, B·P, C), `allowed` and `lag` (S·B, 1, P, P) -> the stream after this block."""
+        """`stream` (S, B·P, C), `allowed` and, for slopes, `lag` (S·B, 1, P, P) -> the stream after it."""
         models, groups = stream.shape[0], allowed.shape[0]
         split = self.query_key_value(self.norm_attention(stream)).chunk(3, dim=-1)
         query, key, value = (heads(x, groups, self.n_heads) for x in split)  # (S·B, H, P, D)
@@ -139,7 +139,7 @@ class NeuroformerNetwork(EnsembleModule):
         n_frequencies=8, dropout=0.0, lag_slopes=False, tied=False,
     ):  # fmt: skip
         super().__init__()
-        self.past, self.width = past, embedding_dim
+        self.past, self.width, self.lag_slopes = past, embedding_dim, lag_slopes
         self.embedding = SpikeEmbedding(n_models, n_neurons, embedding_dim, past, n_frequencies)
         self.blocks = nn.ModuleList(
             SpikeBlock(n_models, embedding_dim, n_heads, feedforward_dim, dropout, past if lag_slopes else None)
@@ -177,8 +177,10 @@ class NeuroformerNetwork(EnsembleModule):
         allowed = self.allowed(batch) if allowed is None else allowed
         shape, stream = stream.shape[1:3], stream.flatten(1, 2)
         allowed = allowed.flatten(0, 1)[:, None]  # (S·B, 1, P, P)
-        lag = (batch.age[..., :, None] - batch.age[..., None, :]).to(stream.dtype)  # none to the opening token
-        lag = nn.functional.pad(lag, (1, 0, 1, 0)).flatten(0, 1)[:, None]
+        lag = None
+        if self.lag_slopes:
+            lag = (batch.age[..., :, None] - batch.age[..., None, :]).to(stream.dtype)
+            lag = nn.functional.pad(lag, (1, 0, 1, 0)).flatten(0, 1)[:, None]  # none to the opening token
         for block in self.blocks:
             stream = block(stream, allowed, lag, layers)
         stream = self.norm(stream).unflatten(1, shape)[:, :, :-1]  # what follows the last token is not known

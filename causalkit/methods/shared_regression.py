@@ -11,7 +11,6 @@ With n rows, p columns of sources and m targets, a step costs n p m, and so do t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,6 +37,7 @@ class SharedSources:
     alone : tensor (n_rows, n_neurons * group_size)
         What of each column no other one shows, scaled to a product of 1 with it.
     leverage : tensor (n_rows,)
+        The last two after `ready_for_tests` only: they are as large as `x`.
     """
 
     def __init__(self, sources: NDArray):
@@ -50,13 +50,11 @@ class SharedSources:
         self.alive = torch.as_tensor(~dead)
         self.precision = torch.cholesky_inverse(torch.as_tensor(factor)).float() * self.alive
 
-    @cached_property
-    def alone(self) -> torch.Tensor:
-        return self.x @ self.precision
-
-    @cached_property
-    def leverage(self) -> torch.Tensor:
-        return (self.alone * self.x).sum(dim=1)
+    def ready_for_tests(self) -> SharedSources:
+        """Compute what only tests ask for, once, before threads share it."""
+        self.alone = self.x @ self.precision
+        self.leverage = (self.alone * self.x).sum(dim=1)
+        return self
 
     def groups(self, values: torch.Tensor) -> torch.Tensor:
         """The last axis as (n_neurons, group_size)."""

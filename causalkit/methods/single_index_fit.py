@@ -324,8 +324,7 @@ def tests_of_targets(nuisance: Nuisance, test: list[Rows]) -> list[GroupTests]:
     neurons = np.arange(nuisance.sources.shape[1])
     if not nuisance.shared:
         return side_by_side(lambda target: _tests_of_target(nuisance, target, test), neurons)
-    sources = SharedSources(nuisance.sources[np.concatenate(list(test.values()))])
-    sources.leverage  # noqa: B018, computed once, before threads ask for it
+    sources = SharedSources(nuisance.sources[np.concatenate(list(test.values()))]).ready_for_tests()
     found = side_by_side(
         lambda targets: _together(sources, targets, _parts(nuisance, targets, test)).tests(),
         _some_at_once(neurons, nuisance),

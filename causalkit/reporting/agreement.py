@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from .. import connectivity as graphs
 from ..connectivity import EDGE
-from ..infer import default_method
+from ..default import by_kind
 from ..methods import get
 
 MOST_COMPARED = 100  # neurons for which a second method other than MVGC is fitted
@@ -64,7 +64,7 @@ def second_opinions(recording, connectivity, fdr):
     list of (str, dict or str)
         What is compared, and the result of `compare`, or why there is none.
     """
-    spare, n_neurons = default_method(recording), recording.sizes["neuron"]
+    spare, n_neurons = by_kind(recording).method, recording.sizes["neuron"]
     found, method = [], connectivity.attrs.get("method", "this")
     linear = _fit("mvgc", recording)
     if method != "mvgc":

@@ -98,6 +98,12 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike) -> None:
             frame.to_parquet(temporary, index=False)
 
 
+def write_provenance(table: str | os.PathLike, provenance: dict) -> None:
+    """Write what a table rests on beside it, as ``.json`` of the same name, whole or not at all."""
+    with io.atomic(Path(table).with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+
+
 def _names(unit) -> dict:
     """What the grid calls the unit: of two networks with the same data, the store knows the first computed alone."""
     network = unit.network

@@ -54,7 +54,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from causalkit import (
-    infer,
+    default,
     io,
     methods,
     plots,
@@ -108,9 +108,9 @@ for finding in reporting.diagnose(broken):
 # causality for calcium. Edges come with sign, lag and p-value.
 
 # %%
-method = methods.get(infer.default_method(recording))()
-found = method.fit(recording).connectivity_
-print(type(method).__name__)
+choice = default.by_kind(recording)
+found = methods.get(choice.method)().fit(recording).connectivity_
+print(f"{choice.method}: {choice.why}")
 
 # %%
 caption = "The graph at every false discovery rate, of this recording."
