@@ -256,7 +256,7 @@ part.pivot_table(
 ).round(2)
 
 # %% [markdown]
-# Other wirings (**stored**, one network each). Hubs of other strength, shorter recordings, and a hidden signal that a third of the
+# Other wirings (**stored**, one network each; three of the hubs of 60 neurons, and of ten minutes of 300). Hubs of other strength, shorter recordings, and a hidden signal that a third of the
 # neurons hear, common drive without a direct edge, are planned in the same grid and not run yet.
 
 # %%
