@@ -95,7 +95,7 @@ def regression(data, n_neurons, timed):
     return min(found)[1], -rates[names[2]].mean().item()
 
 
-def rows_of(world, replicate, models, max_spikes=None):
+def rows_of(world, replicate, models):
     """Rows of one network."""
     recording = simulate.lif_spikes(random_state=SEED + replicate, **WORLDS[world])
     tokens = spike_tokens.tokenize(recording)
@@ -146,7 +146,8 @@ def main() -> None:
             "table": asked.out.name, "written_by": "benchmarks/next_neuron.py", "traces_ms": TRACES, "ridges": RIDGES,
             "networks": f"simulate.lif_spikes, hubs, seeds from {SEED} on; the transformer's settings were tried on "
             "seed 2000 of the strong world",
-            "worlds": WORLDS, "models": {name: MODELS[name] for name in asked.models}, "rewired": 5,
+            "worlds": {name: WORLDS[name] for name in asked.worlds},
+            "models": {name: MODELS[name] for name in asked.models}, "rewired": 5,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, torch {torch.__version__}",
         }  # fmt: skip
         sweep.write_provenance(asked.out, about)
