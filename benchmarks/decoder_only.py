@@ -97,17 +97,20 @@ def main() -> None:
                         default=[ROOT / "benchmarks" / f"{name}.yaml" for name in GRIDS])  # fmt: skip
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "decoder_only", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "decoder_only.csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
     planned, tables = {}, []
     for grid in arguments.grids:
         units = sweep.units(sweep.read_grid(grid))
         part = table_of(units, arguments.store)
         tables.append(part)
-        planned[grid.stem] = {"done": part.groupby(["network", "model"]).ngroups if len(part) else 0,
-                              "planned": len(units)}  # fmt: skip
+        planned[grid.stem] = {(unit.network.name, unit.label) for unit in units}
     table = pd.concat(tables, ignore_index=True)
     if table.empty:
         parser.exit(1, f"{arguments.store} holds no results of these grids: run the sweeps first (see --help)\n")
+    if arguments.add:
+        table = sweep.with_earlier_rows(table, arguments.out, same=["network", "model"])
+    done = set(zip(table.network, table.model, strict=True))
     sweep.write_table(table.round(4), arguments.out)
     with pd.option_context("display.width", 240, "display.max_columns", None, "display.max_rows", None):
         print(means_of(table).round(3).to_string(), flush=True)
@@ -115,7 +118,7 @@ def main() -> None:
         "table": arguments.out.name,
         "written_by": "benchmarks/decoder_only.py, from the grids beside it",
         "what": " ".join(__doc__.split("provenance, decoder_only.json: ")[1].split("Prints")[0].split()),
-        "units": planned,
+        "units": {grid: {"done": len(of & done), "planned": len(of)} for grid, of in planned.items()},
         "networks": "seeds from 3200 on, on which nothing was chosen. Training and the rule of the gap were chosen on "
         "seeds 2000 to 2003; a first sweep, on seeds 3100 and 3101, of one member with four heads missed three edges "
         "of one linear world, upon which eight heads and two members were chosen on seeds 2002 and 2003",

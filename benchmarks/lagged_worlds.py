@@ -100,12 +100,15 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, default=GRID)
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "decoder_only", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "lagged_worlds.csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
     units = sweep.units(sweep.read_grid(arguments.grid))
     table = pd.DataFrame([row_of(unit, result) for unit, result in sweep.results(arguments.store, units)])
     if table.empty:
         parser.exit(1, f"{arguments.store} holds no results of {arguments.grid.name}: run the sweep first (--help)\n")
     planned = Counter(world_of(unit.network.simulated) for unit in units)
+    if arguments.add:
+        table = sweep.with_earlier_rows(table, arguments.out, same=["network", "method"])
     sweep.write_table(table.round(4), arguments.out)
     for column in ("f1_top_k", "f1_gap", "f1_own_rule", "summary_f1_top_k", "summary_auroc"):
         if column in table:

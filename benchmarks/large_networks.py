@@ -9,6 +9,7 @@ and their provenance, large_networks.json. Prints the rows.
 """
 
 import argparse
+import json
 import os
 import platform
 from pathlib import Path
@@ -44,6 +45,8 @@ def row_of(unit: sweep.Unit, result: xr.Dataset) -> dict:
         "edges_found": float(found[truth.values].mean()),
         "false_edges": float((found & ~truth.values).sum() / max(found.sum(), 1)),
         "seconds": float(result.attrs["seconds"]),
+        "scaled_afterwards": "p_values_scaled_afterwards" in result.attrs,
+        "versions": json.dumps({name: str(result.attrs[name]) for name in VERSIONS}),
     }
 
 
@@ -67,19 +70,15 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, default=GRID, help="default: %(default)s")
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "large", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "large_networks.csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
     units = sweep.units(sweep.read_grid(arguments.grid), progress=False)
-    rows, versions, dates, n_scaled = [], {}, [], 0
-    for unit, result in sweep.results(arguments.store, units):
-        rows.append(row_of(unit, result))
-        dates.append(result.attrs["date"])
-        n_scaled += "p_values_scaled_afterwards" in result.attrs
-        for key in VERSIONS:
-            versions.setdefault(key, set()).add(str(result.attrs[key]))
-    if not rows:
+    table = pd.DataFrame([row_of(unit, result) for unit, result in sweep.results(arguments.store, units)]).round(4)
+    if table.empty:
         parser.exit(1, f"{arguments.store} holds no results of this grid: run the sweep first (see --help)\n")
-    table = pd.DataFrame(rows)
-    table = table.round(4)
+    if arguments.add:
+        table = sweep.with_earlier_rows(table, arguments.out, same=["neurons", "steps", "inputs", "method"])
+        table = table.sort_values(["neurons", "steps", "inputs", "method"], ignore_index=True)
     sweep.write_table(table, arguments.out)
     sweep.write_table(shown(table), arguments.out.with_name(f"{arguments.out.stem}_table.csv"))
     provenance = {
@@ -87,12 +86,10 @@ def main() -> None:
         "written_by": "benchmarks/large_networks.py, from the grid beside it",
         "what": "one simulated network a row, off the diagonal; below_.05 and below_.01: shares of the non-edges; "
         "edges_found and false_edges: of the graph at a false discovery rate of .05",
-        "units": {"done": len(rows), "planned": len(units)},
-        "scaled_afterwards": f"{n_scaled} results are older than significance.inflation in the method; it was "
-        "applied to their stored p-values and scores",
+        "units": {"done": len(table), "planned": len(units)},
+        "scaled_afterwards": "the results that this column says it of are older than significance.inflation in the "
+        "method; it was applied to their stored p-values and scores",
         "seconds": "wall time of two threads on a machine that did other work: no timings",
-        "dates": [min(dates), max(dates)],
-        "versions": {key: sorted(values) for key, values in versions.items()},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
     sweep.write_provenance(arguments.out, provenance)

@@ -97,12 +97,15 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, default=GRID)
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "decoder_only", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "refinement.csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
     units = sweep.units(sweep.read_grid(arguments.grid))
     results = sweep.results(arguments.store, units)
     table = pd.DataFrame([row for unit, result in results for row in rows_of(unit, result)])
     if table.empty:
         parser.exit(1, f"{arguments.store} holds no results of {arguments.grid.name}: run the sweep first (--help)\n")
+    if arguments.add:
+        table = sweep.with_earlier_rows(table, arguments.out, same=["network"])
     sweep.write_table(table.round(4), arguments.out)
     with pd.option_context("display.width", 240, "display.max_columns", None, "display.max_rows", None):
         print(means_of(table).round(3).to_string(), flush=True)

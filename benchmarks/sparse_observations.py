@@ -69,17 +69,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "sparse", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "sparse_observations.csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
     parts = {path.stem: rows_of(path, arguments.store) for path in sorted(GRIDS.glob("*.yaml"))}
     table = pd.concat([part for part, _ in parts.values() if len(part)], ignore_index=True)
     if table.empty:
         parser.exit(1, f"{arguments.store} holds no results of these grids: run the sweeps first (see --help)\n")
+    if arguments.add:
+        table = sweep.with_earlier_rows(table, arguments.out, same=["grid", "observed", "hidden", "network", "method"])
     sweep.write_table(table, arguments.out)
     provenance = {
         "table": arguments.out.name,
         "written_by": "benchmarks/sparse_observations.py, from the grids in the folder of that name",
         "what": " ".join(__doc__.split("Writes")[1].split()),
-        "units": {name: {"done": len(part), "planned": planned} for name, (part, planned) in parts.items()},
+        "units": {
+            name: {"done": int((table.grid == name).sum()), "planned": planned} for name, (_, planned) in parts.items()
+        },
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }

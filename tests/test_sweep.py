@@ -458,6 +458,19 @@ def test_table_is_a_function_of_the_files(tmp_path):
     )
 
 
+def test_rows_of_an_earlier_table_stay_where_nothing_new_is_known(tmp_path):
+    rows = {"network": ["a", "a", "b"], "hidden": [0, np.nan, 0], "method": ["x", "y", "x"], "auroc": [0.1, 0.2, 0.3]}
+    new = pd.DataFrame({"network": ["a", "c"], "hidden": [np.nan, 0], "method": ["y", "x"], "auroc": [0.9, 0.8]})
+    for name in ("earlier.csv", "earlier.parquet"):
+        sweep.write_table(pd.DataFrame(rows), tmp_path / name)
+        both = sweep.with_earlier_rows(new, tmp_path / name, same=["network", "hidden", "method"])
+        assert list(zip(both.network, both.auroc, strict=True)) == [("a", 0.1), ("b", 0.3), ("a", 0.9), ("c", 0.8)]
+    with pytest.raises(KeyError, match="lag"):
+        sweep.with_earlier_rows(new, tmp_path / "earlier.csv", same=["lag"])
+    with pytest.raises(FileNotFoundError):
+        sweep.with_earlier_rows(new, tmp_path / "none.csv", same=["network"])
+
+
 def test_published_networks_give_the_published_numbers(reference_data, tmp_path, monkeypatch):
     monkeypatch.setenv("CAUSALKIT_REFERENCE_DATA", str(reference_data))
     published = json.loads((reference_data / "paper" / "published.json").read_text())

@@ -12,10 +12,10 @@ only what is missing, and a file that was cut off or altered is noticed and made
 from .grids import Grid, read_grid
 from .runner import Summary, run
 from .stores import Store
-from .tables import results, table, write_provenance, write_table
+from .tables import results, table, with_earlier_rows, write_provenance, write_table
 from .work import Unit, units
 
 __all__ = [
-    "Grid", "Store", "Summary", "Unit", "read_grid", "results", "run", "table", "units", "write_provenance",
-    "write_table",
+    "Grid", "Store", "Summary", "Unit", "read_grid", "results", "run", "table", "units", "with_earlier_rows",
+    "write_provenance", "write_table",
 ]  # fmt: skip

@@ -98,6 +98,31 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike) -> None:
             frame.to_parquet(temporary, index=False)
 
 
+def with_earlier_rows(frame: pd.DataFrame, path: str | os.PathLike, *, same: list[str]) -> pd.DataFrame:
+    """A table, after those rows of an earlier one that it says nothing new of: the earlier store need not be kept.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The rows of what a store holds now, at least one.
+    path : path
+        The earlier table, ``.parquet`` or ``.csv``.
+    same : list of str
+        Columns that tell what a row is of. An earlier row with the values of a new one gives way to it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no earlier table.
+    KeyError
+        If one of the tables lacks a column of ``same``.
+    """
+    path = Path(path)
+    earlier = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    told = pd.MultiIndex.from_frame(earlier[same]).isin(pd.MultiIndex.from_frame(frame[same]))
+    return pd.concat([earlier[~told], frame], ignore_index=True)
+
+
 def write_provenance(table: str | os.PathLike, provenance: dict) -> None:
     """Write what a table rests on beside it, as ``.json`` of the same name, whole or not at all."""
     with io.atomic(Path(table).with_suffix(".json")) as temporary:
