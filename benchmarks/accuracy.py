@@ -3,6 +3,7 @@
     CAUSALKIT_REFERENCE_DATA=... causalkit sweep benchmarks/accuracy.yaml --store _build/accuracy
     causalkit sweep benchmarks/calibration.yaml --store _build/calibration
     CAUSALKIT_REFERENCE_DATA=... python benchmarks/accuracy.py
+    python benchmarks/accuracy.py --stored
 
 Collects whatever is there. Writes book/results/accuracy.csv, one row a network, and its provenance, accuracy.json: the
 share of non-edges with a p-value below each of twelve levels (rejected_LEVEL), and of graphs at six false discovery
@@ -10,7 +11,8 @@ rates the share of false edges and the share of edges that are found (false_disc
 in the name at others). Prints each cell: AUROC off the diagonal beside MVGC's and the published, and the share of edges
 with the right sign; of p-values the share of non-edges below .05 and .01, with an interval over networks, because the
 pairs of one are dependent; of graphs at a false discovery rate of .05 the share of false edges beside what it may be,
-and the share of edges that are found.
+and the share of edges that are found. With --stored it computes and writes nothing: it prints the same from the
+tables in book/results, and then what the other benchmarks stored of this method, of readouts and of spikes.
 """
 
 import argparse
@@ -29,6 +31,8 @@ from causalkit import connectivity, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = ("accuracy", "calibration")
+WIDE = pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None,
+                         "display.precision", 4)  # fmt: skip
 CELL = ["n_neurons", "connection_probability"]
 LEVELS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 TOLD = (0.05, 0.01)  # levels that are printed
@@ -115,11 +119,44 @@ def calibration_of(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(CELL)
 
 
+@WIDE
+def show(table: pd.DataFrame) -> None:
+    """Print the means of each grid."""
+    for grid in GRIDS:
+        part = table[table["grid"] == grid]
+        if len(part):
+            print(f"\n{grid}: means over networks\n{accuracy_of(part)}\n\n{calibration_of(part)}", flush=True)
+
+
+def show_stored(folder: Path) -> None:
+    """Print what the tables of a folder tell of the method, each as its own benchmark would."""
+    import generality  # these import this file
+    import large_networks
+    import lengths
+    import readouts
+    import sparse_observations
+
+    show(pd.read_csv(folder / "accuracy.csv"))
+    worlds = pd.read_csv(folder / "generality.csv")
+    for name in ("worlds", "graphs", "p_values"):
+        print(f"\ngenerality, {name}\n{getattr(generality, f'{name}_of')(worlds).to_string(index=False)}")
+    for benchmark in (lengths, sparse_observations, readouts):
+        table = pd.read_csv(folder / f"{benchmark.__name__}.csv")
+        print(f"\n{benchmark.__name__}: means over networks\n{benchmark.means_of(table).round(4).to_string()}")
+    table = large_networks.shown(pd.read_csv(folder / "large_networks.csv"))
+    print(f"\nlarge_networks, one network a row\n{table.to_string(index=False)}")
+    for method, told in json.loads((folder / "scale.json").read_text())["methods"].items():
+        print(f"\nscale of {method}: exponents {told['exponents']}, at most {told['largest_peak_gb']} GB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stores", type=Path, default=ROOT / "_build", help="folder of both (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "accuracy.csv")
+    parser.add_argument("--stored", action="store_true", help="print what book/results holds, compute nothing")
     arguments = parser.parse_args()
+    if arguments.stored:
+        return show_stored(arguments.out.parent)
     folder = os.environ.get("CAUSALKIT_REFERENCE_DATA")
     if not folder:
         parser.exit(2, "set CAUSALKIT_REFERENCE_DATA to the folder of the published data: it is not shipped here\n")
@@ -138,11 +175,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
     sweep.write_provenance(arguments.out, provenance)
-    with pd.option_context("display.width", 220, "display.max_columns", None, "display.precision", 4):
-        for grid in GRIDS:
-            part = table[table["grid"] == grid]
-            if len(part):
-                print(f"\n{grid}: means over networks\n{accuracy_of(part)}\n\n{calibration_of(part)}", flush=True)
+    show(table)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,14 @@ def provenance(table: pd.DataFrame, name: str, planned: list[Run]) -> dict:
     }
 
 
+def means_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over the networks of each part and readout."""
+    groups = table.groupby(["part", "readout"], sort=False)
+    means = groups[["auroc", "auroc_single", "seconds"]].mean()
+    means.insert(0, "networks", groups["network"].nunique())
+    return means
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "readouts", help="default: %(default)s")
@@ -177,10 +185,7 @@ def main() -> None:
     with io.atomic(options.out) as temporary:
         table.round(4).to_csv(temporary, index=False)
     sweep.write_provenance(options.out, provenance(table, options.out.name, planned))
-    columns = ["auroc", "auroc_single", "seconds"]
-    means = table.groupby(["part", "readout"], sort=False)[columns].mean()
-    means.insert(0, "networks", table.groupby(["part", "readout"], sort=False)["network"].nunique())
-    print(means.round(3).to_string())
+    print(means_of(table).round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -65,6 +65,13 @@ def rows_of(path: Path, store: Path) -> tuple[pd.DataFrame, int]:
     return pd.DataFrame(rows), len(units)
 
 
+def means_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over the networks of each way of observing and method."""
+    shown = ["rate_hz", "auroc", "sign_accuracy", "rejected_0.05", "power", "false_discoveries", "seconds"]
+    groups = table.groupby([*SETTING, "method"])
+    return groups[shown].mean().assign(networks=groups.size())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "sparse", help="(default: %(default)s)")
@@ -89,11 +96,8 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
     sweep.write_provenance(arguments.out, provenance)
-    shown = ["rate_hz", "auroc", "sign_accuracy", "rejected_0.05", "power", "false_discoveries", "seconds"]
-    groups = table.groupby([*SETTING, "method"])
-    means = groups[shown].mean().assign(networks=groups.size())
     with pd.option_context("display.width", 220, "display.max_columns", None, "display.max_rows", None):
-        print(means.round(3), flush=True)
+        print(means_of(table).round(3), flush=True)
 
 
 if __name__ == "__main__":

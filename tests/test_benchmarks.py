@@ -296,6 +296,23 @@ def test_interval_rests_on_networks():
     assert np.isnan(accuracy.interval(pd.Series([0.1]))).all()
 
 
+def test_stored_figures_are_printed_without_a_store(monkeypatch, capsys, tmp_path):
+    stored = BENCHMARKS.parent / "book" / "results"
+    for name in ("accuracy.csv", "generality.csv", "lengths.csv", "sparse_observations.csv", "readouts.csv",
+                 "large_networks.csv", "scale.json"):  # fmt: skip
+        (tmp_path / name).write_bytes((stored / name).read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(sys, "argv", ["accuracy", "--stored", "--out", str(tmp_path / "accuracy.csv")])
+    accuracy.main()
+    printed, table = capsys.readouterr().out, pd.read_csv(stored / "accuracy.csv")
+    cell = table.query("grid == 'accuracy' and method == 'SingleIndexGranger' and n_neurons == 40")
+    dense = cell[cell.connection_probability == 0.8].auroc
+    assert f"{dense.mean():.4f}" in printed and f"{dense.min():.4f}" in printed
+    for part in ("generality, p_values", "lengths", "sparse_observations", "readouts", "large_networks", "scale of"):
+        assert f"\n{part}" in printed
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_lengths_keep_what_a_method_refuses(tmp_path, again):
     grid = sweep.read_grid({

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.signal import lfilter
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LinearRegression
 
-from causalkit import CrossCorrelogram, PartialCorrelation, from_array, metrics, simulate
+from causalkit import MVGC, CrossCorrelogram, PartialCorrelation, from_array, metrics, simulate
 from causalkit.methods.cross_correlogram import hollow_gaussian
 from causalkit.methods.partial_correlation import add_up
 
@@ -57,6 +58,39 @@ def test_two_causes_of_one_neuron_correlate_once_it_is_held_fixed(rng):
     x[:, 2] += x[:, 0] + x[:, 1]
     weight = PartialCorrelation(bin_steps=1).fit(from_array(x, kind="other")).connectivity_.weight.values
     assert weight[0, 1] == pytest.approx(-0.5, abs=0.02)  # the inverse covariance of this graph gives -1 / 2
+
+
+def test_of_calcium_the_new_part_of_each_frame_is_correlated(rng):
+    """With a known decay, calcium without noise gives what its input gives, a trial's first frame left out."""
+    new = rng.standard_normal((600, 4))
+    new[:, 1] += new[:, 0]
+    trial = np.repeat([0, 1], 300)
+    calcium = np.concatenate([lfilter([1], [1, -np.exp(-33 / 400)], new[trial == k], axis=0) for k in (0, 1)])
+    seen = from_array(calcium, kind="calcium", dt_ms=33, trial=trial)
+    found = PartialCorrelation(bin_steps=1, decay_ms=400).fit(seen).connectivity_.weight
+    kept = np.r_[1:300, 301:600]
+    expected = PartialCorrelation(bin_steps=1).fit(from_array(new[kept], kind="other", trial=trial[kept]))
+    np.testing.assert_allclose(found, expected.connectivity_.weight, atol=1e-6)  # kept in single precision
+    by_default = PartialCorrelation(bin_steps=1).fit(seen).connectivity_.weight
+    np.testing.assert_allclose(found, by_default, atol=0.05)
+
+
+def test_the_wiring_of_a_sparse_network_is_seen_in_its_calcium():
+    """Undirected, where the linear forecast of the next frame ranks by chance."""
+    found = {"lagged": [], "within": []}
+    for seed in (2905, 2906):
+        seen = simulate.observe_calcium(simulate.izhikevich(10, 0.2, n_steps=60_000, random_state=seed))
+        truth = seen["connectivity"].values != 0
+        for name, method in (("lagged", MVGC(order=1)), ("within", PartialCorrelation(bin_steps=1))):
+            score = method.fit(seen).connectivity_.score
+            found[name].append(metrics.auroc(truth | truth.T, np.maximum(score, score.T)))
+    assert np.mean(found["within"]) > 0.85 > np.mean(found["lagged"]) + 0.1
+
+
+@pytest.mark.parametrize("decay_ms", [0, -1.0, np.nan, "slow"])
+def test_a_decay_that_is_no_time_is_refused(decay_ms):
+    with pytest.raises(ValueError, match="decay_ms"):
+        PartialCorrelation(decay_ms=decay_ms).fit(from_array(np.eye(20)[:, :3], kind="calcium"))
 
 
 # ---- cross-correlograms
