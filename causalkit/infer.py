@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from . import connectivity, io, methods
+from . import connectivity, io, methods, preprocess
 from .default import Choice, by_kind, choose
 from .progress import progress_bar, stopwatch
 from .recording import validate
@@ -214,12 +214,16 @@ def run(arguments) -> None:
 
 
 def read(arguments) -> xr.Dataset:
-    """Read the recording that the command line asks for, prepared as it asks."""
-    return io.read(
+    """Read the recording that the command line asks for, prepared as it asks; calcium without its indicator's decay."""
+    recording = io.read(
         arguments.input, dt_ms=arguments.dt_ms, kind=arguments.kind, neurons=arguments.neurons, start=arguments.start,
         stop=arguments.stop, series=arguments.series, epochs=arguments.epochs, bin_ms=arguments.bin_ms,
         resample_ms=arguments.resample_ms, detrend=arguments.detrend,
     )  # fmt: skip
+    decay_ms = arguments.decay_ms
+    if decay_ms is None and recording.attrs["kind"] == "calcium" and not preprocess.decay_taken_out(recording):
+        decay_ms = preprocess.INDICATOR_MS
+    return preprocess.without_decay(recording, decay_ms) if decay_ms else recording
 
 
 def _asked(text):

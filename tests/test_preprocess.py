@@ -202,3 +202,29 @@ def test_intervals_become_trials():
         preprocess.cut(recording, [[50, 60]])
     with pytest.raises(ValueError, match="has trials already"):
         preprocess.cut(found, [[0, 5]])
+
+
+# --- the decay of an indicator
+
+
+def test_what_is_new_in_a_frame_is_what_spikes_added(rng):
+    new = rng.poisson(1.0, (80, 3)).astype(float)
+    trial = np.repeat([0, 1], 40)
+    calcium = np.concatenate([signal.lfilter([1], [1, -np.exp(-33 / 400)], new[trial == k], axis=0) for k in (0, 1)])
+    found = preprocess.without_decay(from_array(calcium, kind="calcium", dt_ms=33, trial=trial), 400)
+    kept = np.r_[1:40, 41:80]
+    np.testing.assert_allclose(found["activity"], new[kept], atol=1e-5)
+    np.testing.assert_array_equal(found["trial"], trial[kept])
+    assert found["time"].values[0] == 33 and found.attrs["kind"] == "calcium"
+    assert preprocess.history(found) == [{"step": "without_decay", "decay_ms": 400.0}]
+    with pytest.raises(ValueError, match="before"):
+        preprocess.without_decay(found)
+
+
+def test_an_impossible_decay_or_a_lonely_frame_is_refused(rng):
+    x = rng.standard_normal((6, 2))
+    for decay_ms in (0, -1.0, np.nan, "slow"):
+        with pytest.raises(ValueError, match="decay_ms"):
+            preprocess.without_decay(from_array(x, kind="calcium"), decay_ms)
+    with pytest.raises(ValueError, match="one frame"):
+        preprocess.without_decay(from_array(x, kind="calcium", trial=[0, 0, 0, 0, 0, 1]), 100)

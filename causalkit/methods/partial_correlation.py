@@ -8,10 +8,8 @@ from sklearn.covariance import ledoit_wolf
 
 from causalkit import connectivity
 from causalkit.methods.base import Method, Traits, check_whole
-from causalkit.preprocess import positive
+from causalkit.preprocess import INDICATOR_MS, decay_taken_out, positive, without_decay
 from causalkit.recording import KINDS, trial_slices
-
-INDICATOR_MS = 1000.0  # decays of 400 to 1,200 ms gave the same ranking with it, within .01
 
 
 class PartialCorrelation(Method):
@@ -27,9 +25,8 @@ class PartialCorrelation(Method):
         Steps of the recording in a bin: long enough for a spike to have its effect in the same bin. No bin crosses the
         border of a trial; what is left at its end is left out.
     decay_ms : float, optional
-        Time in which a calcium indicator falls by e. What is left of each step is taken from the next before all else:
-        slow decay makes everything correlate with everything. Default: 1,000 ms for calcium, of which no more need be
-        known than that it is longer than a frame; from other recordings nothing is taken.
+        Decay of a calcium indicator, taken out first by `preprocess.without_decay`. Default: 1,000 ms for calcium, of
+        which it was not taken out before; from other recordings nothing is taken.
 
     Attributes
     ----------
@@ -81,7 +78,7 @@ class PartialCorrelation(Method):
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
         neurons = recording.neuron.values.tolist()
         decay_ms = self.decay_ms
-        if decay_ms is None and recording.attrs["kind"] == "calcium":
+        if decay_ms is None and recording.attrs["kind"] == "calcium" and not decay_taken_out(recording):
             decay_ms = INDICATOR_MS
         binned = add_up(recording if decay_ms is None else without_decay(recording, decay_ms), self.bin_steps)
         if len(binned) < 2:
@@ -110,17 +107,6 @@ class PartialCorrelation(Method):
             np.abs(partial), neurons=neurons, method=self.name, parameters=self.get_params(),
             sign=np.sign(np.nan_to_num(partial)), weight=partial,
         )  # fmt: skip
-
-
-def without_decay(recording: xr.Dataset, decay_ms: float) -> xr.Dataset:
-    """What each step adds to an indicator that falls by e in `decay_ms`; the first step of a trial is left out."""
-    left, activity = np.exp(-recording.attrs["dt_ms"] / decay_ms), recording["activity"]
-    values = activity.transpose("time", "neuron").values
-    new = np.full(values.shape, np.nan)
-    for rows in trial_slices(recording):
-        new[rows][1:] = values[rows][1:] - left * values[rows][:-1]
-    added = recording.assign(activity=(("time", "neuron"), new))
-    return added.isel(time=~np.isnan(new).any(axis=1))
 
 
 def add_up(recording: xr.Dataset, bin_steps: int) -> np.ndarray:

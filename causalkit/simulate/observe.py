@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.signal import lfilter
 
+from ..preprocess import without_decay
 from ..recording import as_recording, from_array, trial_slices
 from .arguments import check_count
 
@@ -45,7 +46,8 @@ def observe_spikes(recording: Any, bin_ms: float = 1.0) -> xr.Dataset:
 
 
 def observe_calcium(
-    recording: Any, frame_ms: float = 33.0, decay_ms: float = 400.0, noise: float = 0.2, random_state: int = 0
+    recording: Any, frame_ms: float = 33.0, decay_ms: float = 400.0, noise: float = 0.2, random_state: int = 0,
+    taken_out_ms: float | None = None,
 ) -> xr.Dataset:
     """Image calcium: every spike adds one and decays exponentially; frames are read with noise.
 
@@ -60,6 +62,8 @@ def observe_calcium(
         Standard deviation of a frame's Gaussian noise, in the rise of one spike.
     random_state : int
         Seed of the noise.
+    taken_out_ms : float, optional
+        Decay that an analysis would assume, taken out by `preprocess.without_decay`.
 
     Returns
     -------
@@ -82,7 +86,8 @@ def observe_calcium(
         blocks.append(frames)
         trials.append(np.full(len(frames), number))
     noisy = _with_noise(np.concatenate(blocks), noise, "noise", random_state)
-    return _like(recording, noisy, steps, "calcium", np.concatenate(trials))
+    seen = _like(recording, noisy, steps, "calcium", np.concatenate(trials))
+    return seen if taken_out_ms is None else without_decay(seen, taken_out_ms)
 
 
 def observe_voltage(recording: Any, noise_mv: float = 1.0, random_state: int = 0) -> xr.Dataset:
