@@ -1,6 +1,7 @@
 """Do more data or a larger transformer bring ABCD nearer to the truth, and do noise and broken assumptions matter?
 
     python benchmarks/abcd_scale.py
+    python benchmarks/abcd_scale.py --varied world blur  # these alone
 
 Transformers learn masked symbols of linear-Gaussian models as in abcd_trained.py, and ABCD reads their heads. Around
 one setting (two layers, width 64, 50,000 sequences) one thing at a time is changed, on the same graphs and sequences:
@@ -10,7 +11,8 @@ one setting (two layers, width 64, 50,000 sequences) one thing at a time is chan
 - sequences to learn from: 200, 2,000, 50,000;
 - training: none at all;
 - blur: measurement noise of .3 or .6 of a node's standard deviation;
-- world: those of violations.py, with nodes that nearly copy others, bent and even effects, nearly canceled paths.
+- world: those of violations.py, with nodes that nearly copy others, bent and even effects, nearly canceled paths, and
+  "one embedding": the nodes that nearly copy others also share the embedding of their place with them.
 
 Every model takes up to 700 steps of 64 sequences and keeps the state that forecasts 1,000 other sequences best, so
 that a small set is not learned by heart. Steps, batch and learning rate were looked at on one graph, seed 2000, for the
@@ -51,10 +53,12 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"world": "linear", "blur": 0.0, "width": 64, "n_layers": 2, "n_sequences": 50_000, "steps": 700}
 SCALES = {"n_sequences": (200, 2000), "n_layers": (1,), "width": (32,), "steps": (0,)}
 LATER = {"n_layers": (4,), "width": (16, 128)}
+BLUR, WORLDS = (0.3, 0.6), (*violations.WORLDS, "one embedding")
+VARIED = ("base", *SCALES, "blur", "world")
 N_VALIDATION, N_TEST, N_READ, BATCH, RATE, CHECKED, SIZE = 1000, 2000, 10, 64, 3e-3, 100, 64
 
 
-def settings(n_graphs, steps):
+def settings(n_graphs, steps, n_worlds=5):
     """Graphs and settings; what tells most for its cost comes first."""
     base = BASE | {"steps": steps}
     graphs = [{"graph": kind, "seed": 2300 + k} for k in range(n_graphs) for kind in KINDS]
@@ -64,34 +68,37 @@ def settings(n_graphs, steps):
     for graph in graphs:
         yield from (graph | {"varied": name} | base | {name: value} for name, to in LATER.items() for value in to)
     for graph in graphs:
-        yield from (graph | {"varied": "blur"} | base | {"blur": blur} for blur in (0.3, 0.6))
-    for worlds in (("linear", "colliding"), ("bent", "even", "cancelling")):
-        for k in range(len(graphs)):
-            of_world = {"graph": "random", "seed": 2400 + k, "varied": "world"}
-            yield from (of_world | base | {"world": world} for world in worlds)
+        yield from (graph | {"varied": "blur"} | base | {"blur": blur} for blur in BLUR)
+    for k in range(n_worlds):
+        of_world = {"graph": "random", "seed": 2400 + k, "varied": "world"}
+        yield from (of_world | base | {"world": world} for world in WORLDS)
 
 
 @cache
 def data_of(varied_world, graph, seed, world, blur):
-    """A graph of causes, what an oracle finds of it, values and symbols (sequence, node), and the ideal loss."""
+    """A graph of causes, what an oracle finds, values and symbols (sequence, node), the ideal loss, places of nodes."""
     n = BASE["n_sequences"] + N_VALIDATION + N_TEST
+    places = list(range(N_OBSERVED))
     if varied_world:
-        dag, noise = violations.world(world, seed)
-        values = violations.sample(world, dag, noise, n, seed)
+        simulated = "colliding" if world == "one embedding" else world
+        dag, noise = violations.world(simulated, seed)
+        values = violations.sample(simulated, dag, noise, n, seed)
+        if world == "one embedding":
+            places = [next(dag.predecessors(k)) if noise[k] == violations.APART else k for k in places]
     else:
         dag = random_graph(graph, np.random.default_rng([seed, KINDS.index(graph)]))
         values = sample(dag, n, blur, seed)
     truth = icd(oracle_independence(dag, list(range(N_OBSERVED))))
     reference, test = values[: BASE["n_sequences"]], values[-N_TEST:]
     ideal = ideal_loss(test, reference, torch.Generator().manual_seed(0)) if world not in violations.LINKS else np.nan
-    return dag, truth, values, to_symbols(values, reference), ideal
+    return dag, truth, values, to_symbols(values, reference), ideal, places
 
 
-def train(symbols, validation, width, n_layers, steps, seed):
+def train(symbols, validation, width, n_layers, steps, seed, places=None):
     """The state of the model that forecasts `validation` best, and its step."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    model = MaskedModel(width=width, n_layers=n_layers)
+    model = MaskedModel(width=width, n_layers=n_layers, places=places)
     if not steps:
         return model.eval(), 0
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-3)
@@ -115,12 +122,12 @@ def train(symbols, validation, width, n_layers, steps, seed):
 
 def rows_of(setting):
     rng = np.random.default_rng(setting["seed"])
-    dag, truth, values, symbols, ideal = data_of(
+    dag, truth, values, symbols, ideal, places = data_of(
         setting["varied"] == "world", *(setting[name] for name in ("graph", "seed", "world", "blur"))
     )
     n, size = setting["n_sequences"], [setting[name] for name in ("width", "n_layers", "steps", "seed")]
     test = symbols[-N_TEST:]
-    model, step = train(symbols[:n], symbols[BASE["n_sequences"] : -N_TEST], *size)
+    model, step = train(symbols[:n], symbols[BASE["n_sequences"] : -N_TEST], *size, places)
     with torch.no_grad():
         loss = masked_loss(model, test, torch.Generator().manual_seed(0)).item()
         _, embeddings, attentions = model(test)
@@ -156,12 +163,16 @@ def heads_read(attention, assumed, truth, dag, rng):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graphs", type=int, default=1, help="of each of four kinds (default: %(default)s)")
+    parser.add_argument("--worlds", type=int, default=5, help="graphs of each world (default: %(default)s)")
+    parser.add_argument("--varied", nargs="+", choices=VARIED, default=VARIED, help="only these (default: all)")
     parser.add_argument("--steps", type=int, default=BASE["steps"], help="of training (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "abcd_scale.csv")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     table = pd.read_csv(arguments.out) if arguments.out.exists() else pd.DataFrame()
-    for setting in settings(arguments.graphs, arguments.steps):
+    for setting in settings(arguments.graphs, arguments.steps, arguments.worlds):
+        if setting["varied"] not in arguments.varied:
+            continue
         if len(table) and (table[list(setting)] == pd.Series(setting)).all(axis=1).any():
             continue
         new = pd.DataFrame(rows_of(setting)).round(4)
