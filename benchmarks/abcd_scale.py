@@ -52,7 +52,7 @@ from causalkit.discovery import (
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"world": "linear", "blur": 0.0, "width": 64, "n_layers": 2, "n_sequences": 50_000, "steps": 700}
 SCALES = {"n_sequences": (200, 2000), "n_layers": (1,), "width": (32,), "steps": (0,)}
-LATER = {"n_layers": (4,), "width": (16, 128)}
+LATER = {"width": (128, 16), "n_layers": (4,)}
 BLUR, WORLDS = (0.3, 0.6), (*violations.WORLDS, "one embedding")
 VARIED = ("base", *SCALES, "blur", "world")
 N_VALIDATION, N_TEST, N_READ, BATCH, RATE, CHECKED, SIZE = 1000, 2000, 10, 64, 3e-3, 100, 64
@@ -65,8 +65,9 @@ def settings(n_graphs, steps, n_worlds=5):
     for graph in graphs:
         yield graph | {"varied": "base"} | base
         yield from (graph | {"varied": name} | base | {name: value} for name, to in SCALES.items() for value in to)
-    for graph in graphs:
-        yield from (graph | {"varied": name} | base | {name: value} for name, to in LATER.items() for value in to)
+    for name, to in LATER.items():
+        for value in to:
+            yield from (graph | {"varied": name} | base | {name: value} for graph in graphs)
     for graph in graphs:
         yield from (graph | {"varied": "blur"} | base | {"blur": blur} for blur in BLUR)
     for k in range(n_worlds):
