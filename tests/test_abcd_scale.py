@@ -12,14 +12,19 @@ def test_a_setting_changes_one_thing():
     for setting in settings:
         changed = {name for name, value in abcd_scale.BASE.items() if setting[name] != value}
         allowed = {setting["varied"]} if setting["varied"] != "base" else set()
+        if setting["varied"] == "small":
+            assert {name: setting[name] for name in abcd_scale.SMALL} == abcd_scale.SMALL
+            allowed = {"world", *abcd_scale.SMALL}
         assert changed <= allowed and (changed or setting["varied"] == "base" or setting["world"] == "linear")
     assert len({tuple(setting.values()) for setting in settings}) == len(settings)
     names = "base", *abcd_scale.SCALES
     of = {name: {(s["graph"], s["seed"]) for s in settings if s["varied"] == name} for name in names}
     assert len(of["base"]) == 8 and all(graphs == of["base"] for graphs in of.values())
-    worlds = {world: {s["seed"] for s in settings if (s["varied"], s["world"]) == ("world", world)}
-              for world in abcd_scale.WORLDS}  # fmt: skip
-    assert set(worlds) > set(violations.WORLDS) and all(seeds == set(range(2400, 2405)) for seeds in worlds.values())
+    for varied in ("world", "small"):
+        worlds = {world: {s["seed"] for s in settings if (s["varied"], s["world"]) == (varied, world)}
+                  for world in abcd_scale.WORLDS}  # fmt: skip
+        assert set(worlds) > set(violations.WORLDS)
+        assert all(seeds == set(range(2400, 2405)) for seeds in worlds.values())
 
 
 def test_nodes_that_share_an_embedding_are_one_to_the_model(monkeypatch):
