@@ -197,8 +197,9 @@ def main():
         new = pd.DataFrame(rows_of(setting)).round(4)
         table = pd.concat([table, new], ignore_index=True)
         sweep.write_table(table, arguments.out)  # after every model, so that what is done is kept
-        write_provenance(table, arguments)
+        write_provenance(table, arguments.out)
         print(*setting.values(), f"loss {new.test_loss[0]:.3f} (ideal {new.ideal_loss[0]:.3f})", flush=True)
+    write_provenance(table, arguments.out)
     print(summary(table).round(3).to_string())
 
 
@@ -214,22 +215,22 @@ def summary(table):
     return means
 
 
-def write_provenance(table, arguments):
+def write_provenance(table, path):
     provenance = {
-        "table": arguments.out.name,
+        "table": path.name,
         "written_by": "benchmarks/abcd_scale.py",
         "what": "graphs read out of transformers of several sizes, trained on more or less data, against the graph "
         "that an oracle gives ICD; means over sequences and heads",
-        "models": int(table.groupby(list(BASE) + ["graph", "seed"]).ngroups),
+        "models": {varied: int(of.groupby([*BASE, "graph", "seed"]).ngroups) for varied, of in table.groupby("varied")},
         "graphs": int(table[["graph", "seed"]].drop_duplicates().shape[0]),
-        "training_steps": arguments.steps,
-        "sequences_read": N_READ,
+        "training_steps": {varied: sorted(map(int, of.steps.unique())) for varied, of in table.groupby("varied")},
+        "sequences_read": {"small": SMALL_READ, "others": N_READ},
         "assumed_sample_size": SIZE,
         "alpha": ALPHA,
         "seeds": f"{table['seed'].min()} to {table['seed'].max()}; settings of training were looked at on seed 2000",
         "torch": torch.__version__,
     }
-    sweep.write_provenance(arguments.out, provenance)
+    sweep.write_provenance(path, provenance)
 
 
 if __name__ == "__main__":

@@ -405,7 +405,7 @@ table.loc[[*order, "one embedding"]]
 # alike, so it joins them. Here the truth joins them too, a copy being caused by what it copies; two equal tokens that have nothing
 # to do with each other would be joined as well.
 #
-# This is narrower still: noise on one or two graphs, and small models that learned three to nine tenths of what there is (where that is
+# This is narrower still: noise on two graphs, and small models that learned three to nine tenths of what there is (where that is
 # known). One graph of each world, learned by the transformer of the *base*, is in the stored table too and says the same.
 #
 # **Stored**: attention of the Causalformers of [](05_figure2.ipynb) and of decoder-only transformers ([](10_decoder_only.ipynb)) on the
