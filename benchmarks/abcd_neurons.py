@@ -3,6 +3,7 @@
     CAUSALKIT_REFERENCE_DATA=... causalkit sweep benchmarks/figure2_causalformer.yaml --store _build/figure2
     CAUSALKIT_REFERENCE_DATA=... causalkit sweep benchmarks/abcd_neurons.yaml --store _build/abcd_neurons
     CAUSALKIT_REFERENCE_DATA=... python benchmarks/abcd_neurons.py
+    python benchmarks/abcd_neurons.py --add  # keep the rows of networks that the stores no longer hold
 
 Reads the attention A [target, source] of the Causalformers of figure 2 (ten seeds, preset fast) and of decoder-only
 transformers (two seeds, attention added up over lags) on the paper's own networks; trains nothing. ABCD takes A Aᵀ for
@@ -156,25 +157,28 @@ def f1(pag, truth):
     return 2 * len(found & truth) / max(len(found) + len(truth), 1)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stores", type=Path, default=ROOT / "_build", help="folder of both (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "abcd_neurons.csv")
-    arguments = parser.parse_args()
-    rows = []
+def rows_of_stores(folder):
+    """Rows of all finished models of the two sweeps; their grids are only read where there is a store."""
     for name, grid in GRIDS.items():
-        units = sweep.units(sweep.read_grid(ROOT / "benchmarks" / grid))
-        finished = list(sweep.results(sweep.Store(arguments.stores / name), units))
-        if not finished:
-            raise SystemExit(f"{arguments.stores / name} has no finished model: run the sweeps above first")
-        for unit, result in finished:
-            if result.attrs["surrogate"] == "none":
-                rng = np.random.default_rng(0)
-                rows.append({"model": unit.label, "network": result.attrs["network"], **row_of(result, rng)})
+        if (folder / name).exists():
+            units = sweep.units(sweep.read_grid(ROOT / "benchmarks" / grid))
+            for unit, result in sweep.results(sweep.Store(folder / name), units):
+                if result.attrs["surrogate"] == "none":
+                    about = {"model": unit.label, "network": result.attrs["network"]}
+                    yield about | row_of(result, np.random.default_rng(0))
+
+
+def table_of(rows, path, add):
+    """The rows as a table; with `add` after the earlier rows that they say nothing new of, be they none."""
     table = pd.DataFrame(rows).round(4)
-    sweep.write_table(table, arguments.out)
-    provenance = {
-        "table": arguments.out.name,
+    if not add:
+        return table
+    return pd.read_csv(path) if table.empty else sweep.with_earlier_rows(table, path, same=["model", "network"])
+
+
+def provenance_of(table, name):
+    return {
+        "table": name,
         "written_by": "benchmarks/abcd_neurons.py",
         "what": "attention of Causalformers and decoder-only transformers on the paper's networks, its product with "
         "itself, and ABCD of it",
@@ -184,7 +188,19 @@ def main():
         "shuffles": N_SHUFFLES,
         "largest_set_of_timed_search": LARGEST,
     }
-    sweep.write_provenance(arguments.out, provenance)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stores", type=Path, default=ROOT / "_build", help="folder of both (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "abcd_neurons.csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the stores lack")
+    arguments = parser.parse_args()
+    table = table_of(rows_of_stores(arguments.stores), arguments.out, arguments.add)
+    if table.empty:
+        raise SystemExit(f"{arguments.stores} holds no finished model: run the sweeps first (see --help)")
+    sweep.write_table(table, arguments.out)
+    sweep.write_provenance(arguments.out, provenance_of(table, arguments.out.name))
     print(table.groupby(["model", "n_neurons"]).mean(numeric_only=True).round(3).T.to_string())
     print(table.groupby("model").mean(numeric_only=True).round(3).T.to_string())
 

@@ -61,10 +61,16 @@ class Layer(nn.Module):
 
 
 class MaskedModel(nn.Module):
-    """Symbols in, the last of them a mask; logits of every place out, with embeddings and attention of each layer."""
+    """Symbols in, the last of them a mask; logits of every place out, with embeddings and attention of each layer.
 
-    def __init__(self, n_symbols=N_BINS, n_places=N_OBSERVED, n_out=N_BINS, width=WIDTH, n_layers=N_LAYERS):
+    Tokens that `places` gives one number have one embedding of their place.
+    """
+
+    def __init__(
+        self, n_symbols=N_BINS, n_places=N_OBSERVED, n_out=N_BINS, width=WIDTH, n_layers=N_LAYERS, places=None
+    ):
         super().__init__()
+        self.places = torch.arange(n_places) if places is None else torch.as_tensor(places)
         self.symbol, self.place = nn.Embedding(n_symbols + 1, width), nn.Embedding(n_places, width)
         self.layers = nn.ModuleList([Layer(width) for _ in range(n_layers)])
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_out))
@@ -73,7 +79,7 @@ class MaskedModel(nn.Module):
         return self.after_embedding(self.symbol(symbols))
 
     def after_embedding(self, embedded):
-        x = embedded + self.place.weight  # (batch, token, width)
+        x = embedded + self.place(self.places)  # (batch, token, width)
         embeddings, attentions = [], []
         for layer in self.layers:
             x, attention = layer(x)

@@ -1,11 +1,13 @@
 """CLEANN: which sets are tried, in which order, and what comes out where the causes of a prediction are known."""
 
 from itertools import combinations
+from pathlib import Path
 
 import abcd_neurons
 import cleann as benchmark
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 import violations
 import xarray as xr
@@ -13,6 +15,7 @@ import xarray as xr
 from causalkit import PAG, abcd
 from causalkit.discovery import cleann, explain_by_rank
 
+RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
 ROUND = PAG(["a", "b", "c", "d", "t"], [("a", "o->", "t"), ("b", "o->", "t"), ("c", "o->", "a"), ("d", "o-o", "c")])
 
 
@@ -120,6 +123,26 @@ def test_attention_of_lags_is_added_up_without_own_history():
     off = ~np.eye(6, dtype=bool)
     np.testing.assert_allclose(attention[off], of_lags.sum(-1)[off] / of_lags.sum(-1)[off].max())
     assert (attention.diagonal() == 0).all()
+
+
+def test_provenance_is_written_again_from_the_table_when_the_stores_are_gone(tmp_path, monkeypatch):
+    table = pd.read_csv(RESULTS / "abcd_neurons.csv")
+    out = tmp_path / "abcd_neurons.csv"
+    out.write_bytes((RESULTS / "abcd_neurons.csv").read_bytes())
+    monkeypatch.setattr("sys.argv", ["abcd_neurons.py", "--add", "--stores", str(tmp_path), "--out", str(out)])
+    abcd_neurons.main()
+    assert out.read_bytes() == (RESULTS / "abcd_neurons.csv").read_bytes()
+    assert out.with_suffix(".json").read_text() == (RESULTS / "abcd_neurons.json").read_text()
+    new = [table.iloc[0].to_dict() | {"directed": 0.25}]
+    added = abcd_neurons.table_of(new, out, add=True)
+    assert len(added) == len(table) and added.iloc[-1].directed == 0.25
+    pd.testing.assert_frame_equal(added.iloc[:-1], table.iloc[1:].reset_index(drop=True), check_dtype=False)
+    assert abcd_neurons.table_of(new, out, add=False).directed.tolist() == [0.25]
+    out.unlink()
+    monkeypatch.setattr("sys.argv", ["abcd_neurons.py", "--stores", str(tmp_path), "--out", str(out)])
+    with pytest.raises(SystemExit, match="no finished model"):
+        abcd_neurons.main()
+    assert not out.exists()
 
 
 def test_worlds_break_the_assumption_they_are_named_for():
