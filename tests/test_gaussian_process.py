@@ -126,6 +126,16 @@ def test_p_values_without_any_edge():
     assert low <= (np.array(p) < 0.05).sum() <= high
 
 
+def test_time_is_estimated_from_the_rows_that_are_fitted(monkeypatch):
+    short, long = (simulate.var(3, 0.2, n, 2005) for n in (150, 20_000))
+    method, seen = GaussianProcessGranger(max_lag=2, max_rows=100), []
+    cost = Process.cost
+    monkeypatch.setattr(Process, "cost", lambda self, value: seen.append(self.n_rows) or cost(self, value))
+    for recording in (short, long):
+        assert 0 < method.estimate_seconds(recording) < 60
+    assert len(seen) == 2 and all(98 <= n_rows <= 100 for n_rows in seen)
+
+
 def test_thinning_is_even_and_does_not_see_the_order_of_trials():
     rows = np.r_[3:100, 103:150]
     kept = thinned(rows, [slice(0, 100), slice(100, 150)], 60)
