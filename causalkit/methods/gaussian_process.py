@@ -73,9 +73,12 @@ class GaussianProcessGranger(Method):
     matter, the errors y'K⁻¹ have no more of ``(1 + curved part of the others) · z_j·z_j'`` in them than chance brings,
     which asks for a linear effect and for its products with any function of the others at once. The distribution of
     that quadratic form is matched in four moments (Liu, Tang & Zhang 2009). All else is learned again without the
-    source first (20 iterations) where that costs more than .05 nats. Without any edge p-values are uniform (30
-    autoregressions of 250 rows). In Lorenz-96, seen in coarse steps, more pairs pass than have an edge in the equation,
-    and of the edges that rank first many do not pass: trust the ranking before the test.
+    source first (20 iterations) where that costs more than .05 nats.
+
+    Trust the ranking before the test. Without any edge it rejects too often where noise is not normal: of the pairs of
+    40 networks a share of .117 (99.9 % interval .049 to .185) had a p-value below .05 in Izhikevich voltages (three
+    neurons, 300 steps), and .077 (.040 to .114) in autoregressions (four neurons, 200 rows). In Lorenz-96, seen in
+    coarse steps, more pairs pass than have an edge in the equation, and of the edges that rank first many do not pass.
 
     References
     ----------

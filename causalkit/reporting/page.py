@@ -44,7 +44,9 @@ PAPERS = {
     "pcmci": "J. Runge et al., Detecting and quantifying causal associations, Science Advances 5 (2019)",
 }
 CAUTIONS = {
-    "gaussian_process": "CAUTION"
+    "gaussian_process": "Trust the ranking of this method before its p-values. In 40 simulated networks without any "
+    "edge, 12 % of the pairs of voltages had a p-value below .05, and 13 networks got an edge. Where sources multiply, "
+    "many true edges do not pass.",
 }
 THEME = (
     'document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";'
