@@ -1,11 +1,12 @@
 """Tell how every method does on public sets and on causalkit's worlds, with the settings that it has by default.
 
     causalkit benchmark --data FOLDER --store _build/benchmark
-    python benchmarks/public_sets.py --data FOLDER
+    python benchmarks/public_sets.py --data FOLDER [--add]
 
 Collects whatever is there. Writes book/results/benchmark.csv, one row for each set, replicate and method; the tables
 that the book shows, benchmark_ranking.csv and benchmark_sets.csv; and their provenance, benchmark.json. Prints the
 tables. Hyperparameters are the defaults of each method, the same on all sets; nothing was chosen on the public ones.
+Rows "auto" repeat, replicate by replicate, the row of the method that causalkit.default chooses.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import causalkit.sweep as sweep
 from causalkit import benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
-DEFAULT, SHORT, NEURAL, LINEAR = "SingleIndexGranger", "GaussianProcessGranger", "NeuralGranger", "MVGC"
+SHOWN = (benchmark.AUTO, "SingleIndexGranger", "GaussianProcessGranger", "NeuralGranger", "MVGC")
 # Mean AUROC that others report, the best of a grid that was tuned on the truth: stored logs of the authors of GVAR
 # (github.com/i6092467/GVAR, bin/logs, commit e06268f) and of JRNGC. Where the best is not off the diagonal, it is left
 # out.
@@ -33,16 +34,16 @@ PUBLISHED = {
 
 
 def sets_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a set: the default, the method for short recordings, networks, linear Granger causality, and others."""
+    """One row a set: the default rule, its two main methods, networks, linear Granger causality, and others."""
     rows = []
     for name, part in table.groupby("set", sort=True):
         planned = part.replicate.nunique()
         scores = part.dropna(subset="auroc").groupby("method").auroc
         mean, count = scores.mean(), scores.count()
-        others = mean[(count == planned) & ~mean.index.isin((DEFAULT, SHORT, NEURAL, LINEAR, "RandomScores"))]
+        others = mean[(count == planned) & ~mean.index.isin((*SHOWN, "RandomScores"))]
         best = f"{others.idxmax()} {others.max():.3f}" if len(others) else ""
         rows.append({"set": name, "replicates": planned}
-                    | {method: _mean(mean, count, planned, method) for method in (DEFAULT, SHORT, NEURAL, LINEAR)}
+                    | {method: _mean(mean, count, planned, method) for method in SHOWN}
                     | {"best other": best, "published, tuned on the truth": PUBLISHED.get(name, "")})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -81,9 +82,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the public sets")
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "benchmark", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "benchmark.csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
     plan = benchmark.plan(arguments.data, arguments.store)
     table = benchmark.table(plan, arguments.store)
+    if arguments.add:
+        table = sweep.with_earlier_rows(table, arguments.out, same=["set", "replicate", "method"])
+    table = benchmark.with_auto(table, plan)
     if table.empty:
         parser.exit(1, f"{arguments.store} holds no results: run causalkit benchmark first (see --help)\n")
     sweep.write_table(table, arguments.out)
@@ -94,7 +99,7 @@ def main() -> None:
         "table": arguments.out.name,
         "written_by": "benchmarks/public_sets.py",
         "what": " ".join(__doc__.split("Writes")[1].split()),
-        "units": {"planned": len(plan.units), "with scores": int(table.auroc.notna().sum()),
+        "units": {"planned": len(plan.units) + len(plan.replicates), "with scores": int(table.auroc.notna().sum()),
                   "refused or failed": int(table.problem.notna().sum())},
         "hyperparameters": benchmark.hyperparameters().splitlines(),
         "seconds": "wall time of one thread on a machine that did other work: no timings",

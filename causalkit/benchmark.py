@@ -13,13 +13,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from . import connectivity, io, methods, metrics, sweep
+from . import __version__, connectivity, default, io, methods, metrics, sweep
 from .recording import from_array
 from .sweep.grids import Grid, Setting
 from .sweep.networks import Network
@@ -32,6 +33,7 @@ SIMULATED = {
     "sim_lif": {"model": "lif", "n_neurons": 10, "n_steps": 5000},
     "sim_izhikevich": {"model": "izhikevich", "n_neurons": 10, "n_steps": 5000},
 }
+AUTO = "auto"  # in place of a method: the one that `default.choose` chooses
 SEED = 7000  # first of the simulated replicates
 COLUMNS = (
     "set", "replicate", "method", "n_neurons", "n_steps", "n_edges", "auroc", "auprc", "true_positive_rate",
@@ -109,7 +111,7 @@ def plan(
             replicates += _from_file(name, files[name], Path(store) / "recordings", n_replicates)
         else:
             replicates += _from_simulator(name, n_replicates)
-    kinds = {str(each.network): _kind(each) for each in replicates}
+    kinds = {str(each.network): _recording(each).attrs["kind"] for each in replicates}
     alike: dict[tuple[str, ...], list[Setting]] = {}  # each recording is made once for all methods of a kind
     for setting in settings:
         alike.setdefault(methods.get(setting.method).traits.input_kinds, []).append(setting)
@@ -144,6 +146,46 @@ def table(plan: Plan, store: str | os.PathLike) -> pd.DataFrame:
         elif problem := store.failure(unit.key):
             rows.append(row | {"problem": " ".join(problem.split())})
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["set", "method", "replicate"], ignore_index=True)
+
+
+def with_auto(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """A table with a row "auto" for each replicate: what `default.choose` chooses for it is worth.
+
+    A choice without hyperparameters of its own is the very fit that the table holds, and its row is repeated. Others,
+    which take less than a second, are fitted here. A replicate whose choice the table does not have gets no row.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `table` makes it; rows "auto" in it are made anew.
+    plan : Plan
+        With the replicates.
+    """
+    table, rows = table[table["method"] != AUTO], []
+    for each in plan.replicates:
+        recording = _recording(each)
+        choice = default.choose(recording)
+        what = {"set": each.set, "replicate": each.number, "method": AUTO}
+        if choice.parameters:
+            method = choice.build().fit(recording)
+            attributes = {"causalkit": __version__, "algorithm_version": method.algorithm_version,
+                          "date": f"{datetime.now(UTC):%Y-%m-%d}"}  # fmt: skip
+            result = method.connectivity_.assign(truth=recording["connectivity"]).assign_attrs(attributes)
+            n_steps, n_neurons = recording["activity"].shape
+            row = {"n_neurons": n_neurons, "n_steps": n_steps} | scores(result)
+            parameters = method.get_params()
+        else:
+            of = (table["set"] == each.set) & (table["replicate"] == each.number)
+            found = table[of & (table["method"] == methods.get(choice.method).__name__)]
+            if found.empty:
+                continue
+            row = found.iloc[0].to_dict()
+            parameters = json.loads(row["parameters"])
+        rows.append(row | what | {"parameters": json.dumps({"method": choice.method} | parameters)})
+    if not rows:
+        return table
+    together = pd.concat([table, pd.DataFrame(rows, columns=list(COLUMNS))], ignore_index=True)
+    return together.sort_values(["set", "method", "replicate"], ignore_index=True)
 
 
 def scores(result: xr.Dataset) -> dict:
@@ -182,12 +224,18 @@ def ranking(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         A row a method, a column a set; blank (NaN) where it has no score for every replicate of the set. ``mean rank``,
         the first column, is over the sets that the method has: of those with scores there, 1 is best. Ties share.
+        "auto", which is one of the others on each set, has its place among them and takes none from them.
     """
     done = table.dropna(subset="auroc")
     wide = done.pivot_table(index="method", columns="set", values="auroc")
     count = done.pivot_table(index="method", columns="set", values="auroc", aggfunc="count")
     wide = wide.where(count == count.max())
-    place = wide.round(6).rank(ascending=False).mean(axis=1)
+    rounded = wide.round(6)
+    others = rounded.drop(index=AUTO, errors="ignore")
+    places = others.rank(ascending=False)
+    if AUTO in wide.index:
+        places.loc[AUTO] = ((others > rounded.loc[AUTO]).sum() + 1).where(rounded.loc[AUTO].notna())
+    place = places.mean(axis=1)
     wide.insert(0, "sets", wide.notna().sum(axis=1))
     wide.insert(0, "mean rank", place)
     return wide.sort_values("mean rank", kind="stable")
@@ -307,10 +355,10 @@ def _from_simulator(name: str, n_replicates: int) -> list[Replicate]:
     return replicates
 
 
-def _kind(replicate: Replicate) -> str:
+def _recording(replicate: Replicate) -> xr.Dataset:
     if replicate.network.file is None:
-        return replicate.network.recording().attrs["kind"]
-    return io.read(replicate.network.file).attrs["kind"]
+        return replicate.network.recording()
+    return io.read(replicate.network.file)
 
 
 def _known(name: str, known: list[str], what: str) -> None:

@@ -55,7 +55,8 @@ def _infer(arguments):
 
 
 def _report(arguments):
-    from . import connectivity, infer, io, methods
+    from . import connectivity, infer, io
+    from .recording import validate
     from .reporting import report
 
     io.check_output(arguments.out, (".html",), overwrite=arguments.overwrite)
@@ -65,8 +66,10 @@ def _report(arguments):
     if arguments.scores is not None:
         result = connectivity.from_netcdf(arguments.scores)
     else:
+        validate(recording)
         choice = infer.choice_of(arguments.method, recording)
-        result = methods.get(choice.method)(**choice.parameters).fit(recording).connectivity_
+        infer.announce(choice, choice.build(), recording)
+        result = choice.fit(recording)
     page = report(
         recording,
         result,
@@ -165,7 +168,7 @@ def _benchmark(arguments):
                 f"finished units are in {store.folder}, the same command goes on from there"
             ) from None
         print(done)
-    table = benchmark.table(planned, store)
+    table = benchmark.with_auto(benchmark.table(planned, store), planned)
     if table["auroc"].notna().any():
         print("mean AUROC off the diagonal, over replicates:")
         print(benchmark.ranking(table).round(3).T.to_string(na_rep=""))
@@ -270,8 +273,8 @@ def _parser():
     infer.add_argument("input", metavar="INPUT", type=Path, help="the recording")
     infer.add_argument(
         "--method",
-        help="mvgc, single_index, spike_index ..., several with commas, all that suit, or auto: one chosen by kind, "
-        "step and length of the recording; default: by its kind; see: causalkit methods",
+        help="mvgc, single_index, spike_index ..., several with commas, all that suit, or auto, the default: one "
+        "chosen by kind, step and length of the recording; see: causalkit methods",
     )
     infer.add_argument(
         "--out",
@@ -301,14 +304,14 @@ def _parser():
         "report",
         help="make a page about a recording and its connectivity",
         description="Make one HTML page about a recording and its connectivity, which opens in any browser.",
-        epilog="Without --scores a method is fitted first: single_index, for spikes spike_index, for calcium mvgc.",
+        epilog="Without --scores a method is fitted first, by default one chosen by kind, step and length.",
         allow_abbrev=False,
     )
     report.set_defaults(run=_report)
     report.add_argument("input", metavar="RECORDING", type=Path, help="the recording, as for infer")
     report.add_argument("--out", metavar="FILE", type=Path, required=True, help="the page, .html")
     report.add_argument("--scores", metavar="FILE", type=Path, help="what infer wrote of it, .nc")
-    report.add_argument("--method", metavar="NAME", help="the method to fit, or auto; see: causalkit methods")
+    report.add_argument("--method", metavar="NAME", help="the method to fit, default auto; see: causalkit methods")
     report.add_argument("--fdr", metavar="Q", type=float, default=0.05, help="false discovery rate, default 0.05")
     report.add_argument("--title", metavar="TEXT", help="heading of the page; default: the file's name")
     report.add_argument("--no-second-opinion", action="store_true", help="compare with no other method")

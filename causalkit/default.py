@@ -1,4 +1,7 @@
-"""Which method for a recording, by a rule that asks three questions of it and never looks at the truth."""
+"""Which method for a recording, by a rule that asks three questions of it and never looks at the truth.
+
+It is what `causalkit infer` and `causalkit report` do where no method is named.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from . import methods
 from .recording import as_recording, normalize, trial_slices
 
 BY_KIND = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
@@ -24,6 +28,24 @@ class Choice:
     method: str
     parameters: dict = field(default_factory=dict)
     why: str = ""
+
+    def build(self, **more):
+        """Make the method, unfitted, with other hyperparameters `more` where they are given."""
+        return methods.get(self.method)(**(self.parameters | more))
+
+    def fit(self, recording) -> xr.Dataset:
+        """Fit it to a recording.
+
+        Returns
+        -------
+        Dataset (target, source)
+            The method's `connectivity_`, whose attribute ``chosen_because`` says why this method.
+        """
+        return self.explain(self.build().fit(recording).connectivity_)
+
+    def explain(self, result: xr.Dataset) -> xr.Dataset:
+        """Add to a result why this method was taken, where the recording chose it."""
+        return result.assign_attrs(chosen_because=self.why) if self.why else result
 
 
 def choose(recording) -> Choice:
@@ -44,6 +66,7 @@ def choose(recording) -> Choice:
     Returns
     -------
     Choice
+        ``choose(recording).fit(recording)`` is a connectivity.
 
     Raises
     ------
@@ -68,7 +91,7 @@ def choose(recording) -> Choice:
 
 
 def by_kind(recording: xr.Dataset) -> Choice:
-    """Choose by the kind of a recording alone, as `causalkit infer` does where no method is named.
+    """Choose by the kind of a recording alone.
 
     `SingleIndexGranger` for voltages and other smooth activity, `SpikeIndexGranger` for spikes, `MVGC` for calcium, in
     whose frames cause and effect come together.
@@ -86,7 +109,7 @@ def coupled_shares(recording: xr.Dataset) -> tuple[float, float]:
     than twice as many rows as neurons.
     """
     activity = recording["activity"]
-    if (activity.max("time") == activity.min("time")).any():
+    if not np.isfinite(activity).all() or (activity.max("time") == activity.min("time")).any():
         return np.nan, np.nan
     x = normalize(activity)
     n = x.shape[1]

@@ -12,11 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from . import connectivity, io, methods, preprocess
-from .default import Choice, by_kind, choose
+from .default import BY_KIND, Choice, choose
 from .progress import progress_bar, stopwatch
 from .recording import validate
 
 FDR = 0.05
+LONG_SECONDS = 60  # of a method that the user did not name
 SUFFIXES = (".nc", ".csv", ".parquet", ".graphml")
 # Most neurons with which a method is still a matter of minutes; with more it runs when it is named.
 QUICK_UP_TO = {
@@ -27,28 +28,27 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def choice_of(name: str | None, recording: xr.Dataset) -> Choice:
-    """Return the method of a name: for None that of the recording's kind, for "auto" that of `default.choose`."""
-    if name == "auto":
-        return choose(recording)
-    return by_kind(recording) if name is None else Choice(name)
+    """Return the method of a name: for None and "auto" what `default.choose` chooses for the recording."""
+    return choose(recording) if name in (None, "auto") else Choice(name)
 
 
-def suitable_methods(recording: xr.Dataset) -> tuple[list[str], dict[str, str]]:
-    """Return the methods that ``--method all`` compares, the default first, and why others are left out.
+def suitable_methods(recording: xr.Dataset) -> tuple[list[Choice], dict[str, str]]:
+    """Return the methods that ``--method all`` compares, the recording's own first, and why others are left out.
 
     Those that read the recording's kind, but for chance, and for those that take long with so many neurons: they run
     when they are named.
     """
-    n_neurons = recording.sizes["neuron"]
-    kind, first = recording.attrs["kind"], by_kind(recording).method
-    found, left_out = [first], {}
+    kind, n_neurons = recording.attrs["kind"], recording.sizes["neuron"]
+    found, left_out = [choose(recording)], {}
     for name, method in methods.METHODS.items():
+        if name in (found[0].method, "random"):
+            continue
         if kind not in method.traits.input_kinds:
             left_out[name] = f"not for {kind}"
         elif n_neurons > QUICK_UP_TO.get(name, n_neurons):
             left_out[name] = "slow: name it to run it"
-        elif name not in (first, "random"):
-            found.append(name)
+        else:
+            found.append(Choice(name))
     return found, left_out
 
 
@@ -196,19 +196,21 @@ def run(arguments) -> None:
         _list(arguments.input)
         return
     recording = read(arguments)
-    names, left_out = suitable_methods(recording) if asked == ["all"] else (asked or [None], {})
-    choices = [choice_of(name, recording) for name in names]
-    _check_graph(outputs, [choice.method for choice in choices])
-    chosen = {choice.method: _build(choice, arguments.param) for choice in choices}
-    why = f" (chosen: {choices[0].why})" if choices[0].why else ""
+    if asked == ["all"]:
+        choices, left_out = suitable_methods(recording)
+    else:
+        choices, left_out = [choice_of(name, recording) for name in asked or ["auto"]], {}
     if arguments.dry_run:
-        for method in chosen.values():
-            _report_dry_run(method, recording, arguments.input, why=why)
+        for choice in choices:
+            _report_dry_run(choice, _build(choice, arguments.param), recording, arguments.input)
+        _check_graph(outputs, choices)
         return
     validate(recording)
-    if why:
-        print(f"method {choices[0].method}{why}", flush=True)
-    results = _fit_all(chosen, recording, arguments)
+    _check_graph(outputs, choices)
+    built = {choice.method: _build(choice, arguments.param) for choice in choices}
+    announce(choices[0], built[choices[0].method], recording)
+    fitted = _fit_all(built, recording, arguments)
+    results = {choice.method: choice.explain(fitted[choice.method]) for choice in choices if choice.method in fitted}
     write(results, outputs, arguments.fdr)
     _report(results, outputs, arguments.fdr, left_out)
 
@@ -260,16 +262,18 @@ def _outputs(arguments, asked):
             ".graphml"
         )
     if asked not in ([], ["all"], ["auto"]):
-        _check_graph(outputs, asked)
+        _check_graph(outputs, [Choice(name) for name in asked])
     return outputs
 
 
-def _check_graph(outputs, names):
+def _check_graph(outputs, choices):
     graph = next((path for path in outputs if path.suffix == ".graphml"), None)
-    if graph and not any(methods.METHODS[name].traits.p_values for name in names):
+    if graph and not any(methods.METHODS[choice.method].traits.p_values for choice in choices):
+        names, why = ", ".join(choice.method for choice in choices), choices[0].why
         raise ValueError(
-            f"{graph} would hold the edges at a false discovery rate, and {', '.join(names)} has no p-values: write "
-            ".csv, or choose a method with p-values"
+            f"{graph} would hold the edges at a false discovery rate, and {names} has no p-values"
+            + (f" (it was chosen: {why})" if why else "")
+            + ": write .csv, or name a method with p-values"
         )
 
 
@@ -283,8 +287,20 @@ def _list(path):
 def _build(choice, params):
     from .cli import parameters_of
 
-    method = methods.get(choice.method)
-    return method(**(choice.parameters | parameters_of(method, params)))
+    return choice.build(**parameters_of(methods.get(choice.method), params))
+
+
+def announce(choice: Choice, method, recording: xr.Dataset) -> None:
+    """Tell which method was chosen and why, and that it takes more than a minute, before it begins."""
+    from .cli import duration
+
+    if not choice.why:
+        return
+    print(f"method {choice.method} (chosen: {choice.why})", flush=True)
+    seconds = method.estimate_seconds(recording) if hasattr(method, "estimate_seconds") else 0
+    if seconds > LONG_SECONDS:
+        quicker = BY_KIND[recording.attrs["kind"]]
+        print(f"this takes {duration(seconds)}; --method {quicker} is quicker", flush=True)
 
 
 def _fit_all(chosen, recording, arguments):
@@ -334,7 +350,7 @@ def _report(results, outputs, fdr, left_out):
         print("left out: " + ", ".join(f"{name} ({why})" for name, why in left_out.items()))
 
 
-def _report_dry_run(method, recording, path, why):
+def _report_dry_run(choice, method, recording, path):
     from .cli import duration
     from .summary import describe, estimate_seconds, looks_like_spikes
 
@@ -347,5 +363,6 @@ def _report_dry_run(method, recording, path, why):
         raise ValueError(f"{method.name} reads recordings of kind {', '.join(kinds)}, this one is {kind}")
     validate(recording)
     changed = {k: v for k, v in method.get_params().items() if v != type(method)().get_params()[k]}
+    why = f" (chosen: {choice.why})" if choice.why else ""
     print(f"method      {method.name}{why}" + "".join(f", {name} = {value!r}" for name, value in changed.items()))
     print(f"time        {duration(estimate_seconds(method, recording))} on this machine (estimated)")

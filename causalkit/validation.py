@@ -10,6 +10,7 @@ import xarray as xr
 
 CLOCK_TOLERANCE = 0.05  # of a time step: stored times are often rounded
 _LOSS = 5e-4  # of a standard deviation: what float32 may take from a value
+ELSE = " (on the command line: name the others with --neurons)"
 
 
 def validate(recording: xr.Dataset, *, min_times: int = 2, what: str = "this method") -> None:
@@ -52,19 +53,19 @@ def validate(recording: xr.Dataset, *, min_times: int = 2, what: str = "this met
             cells = names[bad.any(axis=0)].tolist()
             raise ValueError(
                 f"activity has {bad.sum()} {word} values in neurons {short(cells)}: methods need complete "
-                f"recordings; {remedy} or drop these neurons with recording.drop_sel(neuron={short(cells)})"
+                f"recordings; {remedy} or drop these neurons with recording.drop_sel(neuron={short(cells)}){ELSE}"
             )
     constant = names[x.min(axis=0) == x.max(axis=0)].tolist()
     if constant:
         raise ValueError(
             f"activity is constant in neurons {short(constant)}: they carry no information and cannot be"
-            f" scaled to unit variance; drop them with recording.drop_sel(neuron={short(constant)})"
+            f" scaled to unit variance; drop them with recording.drop_sel(neuron={short(constant)}){ELSE}"
         )
     first = _first_alike(x)
     if twins := [j for j in range(n_neurons) if first[j] != j]:
         raise ValueError(
             f"neurons {names[[first[twins[0]], twins[0]]].tolist()} have identical activity: no method can tell their"
-            f" influences apart; drop one of them with recording.drop_sel(neuron={short(names[twins].tolist())})"
+            f" influences apart; drop one of them with recording.drop_sel(neuron={short(names[twins].tolist())}){ELSE}"
         )
     if n_times < min_times:
         raise ValueError(

@@ -9,8 +9,9 @@ import public_sets
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from causalkit import MVGC, benchmark, methods, sweep
+from causalkit import MVGC, PartialCorrelation, benchmark, methods, sweep
 from causalkit.cli import main
+from causalkit.default import Choice
 
 OFF = ~np.eye(3, dtype=bool)
 
@@ -119,6 +120,34 @@ def test_refusals_of_a_method_are_told_not_hidden(sets, tmp_path):
     assert table.auroc.isna().all() and "12 time steps" in table.problem[0]
 
 
+def test_auto_repeats_the_row_of_what_is_chosen_and_fits_what_is_not_there(sets, tmp_path, monkeypatch):
+    plan = benchmark.plan(sets, tmp_path, method_names=["mvgc"], set_names=["each", "counts"], progress=False)
+    sweep.run(plan.units, sweep.Store(tmp_path), progress=False)
+    table = benchmark.table(plan, tmp_path)
+    choices = {150: Choice("mvgc")}
+    monkeypatch.setattr(benchmark.default, "choose", lambda recording: choices[recording.sizes["time"]])
+    both = benchmark.with_auto(table, plan)
+    auto, mvgc = (both[both.method == name].reset_index(drop=True) for name in ("auto", "MVGC"))
+    scores = ["set", "replicate", "auroc", "auprc", "true_positive_rate", "seconds"]
+    pd.testing.assert_frame_equal(auto[scores], mvgc[scores])
+    assert json.loads(auto.parameters[0])["method"] == "mvgc" and len(both) == 2 * len(table)
+    choices[150] = Choice("partial_correlation", {"bin_steps": 1})
+    again = benchmark.with_auto(both, plan)
+    fitted = again[(again.method == "auto") & (again.set == "each")].iloc[1]
+    x, truth = world(6, names=((2, 1),))
+    expected = PartialCorrelation(bin_steps=1).fit(x).connectivity_.score.values[OFF]
+    assert fitted.auroc == pytest.approx(roc_auc_score(truth[OFF], expected)) and len(again) == len(both)
+    choices[150] = Choice("single_index")  # not in the table
+    assert benchmark.with_auto(again, plan).method.unique().tolist() == ["MVGC"]
+
+
+def test_auto_takes_no_place_from_others():
+    rows = [("a", 0, "M", 0.9), ("a", 0, "K", 0.7), ("a", 0, "auto", 0.9), ("b", 0, "M", 0.5), ("b", 0, "K", 0.6),
+            ("b", 0, "auto", 0.5)]  # fmt: skip
+    ranked = benchmark.ranking(pd.DataFrame(rows, columns=["set", "replicate", "method", "auroc"]))
+    assert ranked["mean rank"].to_dict() == {"M": 1.5, "K": 1.5, "auto": 1.5}
+
+
 def test_ranking_leaves_incomplete_sets_blank():
     rows = [("a", 0, "M", 1.0), ("a", 1, "M", 0.8), ("a", 0, "K", 0.7), ("a", 1, "K", 0.7), ("b", 0, "M", 0.5),
             ("b", 0, "K", 0.6), ("b", 1, "K", 0.6)]  # fmt: skip
@@ -188,6 +217,13 @@ def test_the_stored_table_holds_what_it_says():
     scored = table.dropna(subset="auroc")
     assert len(scored) == provenance["units"]["with scores"] > 100
     assert scored[["auroc", "auprc"]].apply(lambda column: column.between(0, 1)).all(axis=None)
-    assert scored.groupby("method").parameters.nunique().eq(1).all()  # the same settings on every set
+    alone = scored[scored.method != benchmark.AUTO]
+    assert alone.groupby("method").parameters.nunique().eq(1).all()  # the same settings on every set
+    keys = ["set", "replicate", "method"]
+    auroc = alone.set_index(keys).auroc
+    for row in scored[scored.method == benchmark.AUTO].itertuples():
+        chosen = json.loads(row.parameters)["method"]
+        if chosen != "partial_correlation":
+            assert row.auroc == auroc[row.set, row.replicate, methods.get(chosen).__name__]
     shown = pd.read_csv(stored.with_name("benchmark_ranking.csv"), dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(shown, public_sets.ranking_of(table).astype(str), check_dtype=False)

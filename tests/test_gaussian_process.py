@@ -1,6 +1,10 @@
 """GaussianProcessGranger against scikit-learn's evidence, exact distributions, differences, and known wirings."""
 
+from pathlib import Path
+
+import gaussian_process
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from scipy.optimize import approx_fprime
@@ -15,6 +19,7 @@ from causalkit.methods.gaussian_process import (
     quadratic_form_sf,
     thinned,
 )
+from causalkit.reporting.page import CAUTIONS
 
 
 @pytest.fixture
@@ -124,6 +129,34 @@ def test_p_values_without_any_edge():
         p += c.connectivity_.p_value.values[~np.eye(3, dtype=bool)].tolist()
     low, high = stats.binom.interval(0.999, len(p), 0.05)
     assert low <= (np.array(p) < 0.05).sum() <= high
+
+
+def test_time_is_estimated_from_the_rows_that_are_fitted(monkeypatch):
+    short, long = (simulate.var(3, 0.2, n, 2005) for n in (150, 20_000))
+    method, seen = GaussianProcessGranger(max_lag=2, max_rows=100), []
+    cost = Process.cost
+    monkeypatch.setattr(Process, "cost", lambda self, value: seen.append(self.n_rows) or cost(self, value))
+    for recording in (short, long):
+        assert 0 < method.estimate_seconds(recording) < 60
+    assert len(seen) == 2 and all(98 <= n_rows <= 100 for n_rows in seen)
+
+
+def test_what_is_said_of_p_values_is_what_was_counted():
+    """On the page of `report`, in the docstring and in the book, against the stored table."""
+    root = Path(__file__).parents[1] / "book"
+    table = pd.read_csv(root / "results" / "gaussian_process.csv")
+    assert table.groupby("world").size().to_dict() == {"autoregression": 40, "Izhikevich": 40}
+    voltages = table[table.world == "Izhikevich"]
+    caution, book = CAUTIONS["gaussian_process"], " ".join((root / "benchmark.md").read_text().split())
+    assert f"{100 * voltages.below_05.mean():.0f} % of the pairs of voltages" in caution
+    assert f"{(voltages.edges > 0).sum()} networks got an edge" in caution
+    doc = " ".join(GaussianProcessGranger.__doc__.split())
+    for row in gaussian_process.summary(table).to_dict("records"):
+        assert row["p < 0.05"].replace("0.", ".") in book and row["p < 0.01"].replace("0.", ".") in book
+        mean, half = (float(number) for number in row["p < 0.05"].split(" ± "))
+        assert f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})".replace("0.", ".") in doc.replace(
+            "99.9 % interval ", ""
+        )
 
 
 def test_thinning_is_even_and_does_not_see_the_order_of_trials():

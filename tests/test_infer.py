@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from causalkit import MVGC, connectivity, infer, io, methods, preprocess, significance
+from causalkit import MVGC, GaussianProcessGranger, connectivity, infer, io, methods, preprocess, significance
 from causalkit.cli import main
+from causalkit.default import Choice, choose
 from causalkit.methods.random_scores import RandomScores
 from causalkit.recording import from_array
 
@@ -39,19 +40,41 @@ def file(tmp_path_factory):
     "kind, expected",
     [("voltage", "single_index"), ("other", "single_index"), ("spikes", "spike_index"), ("calcium", "mvgc")],
 )
-def test_the_kind_chooses_a_method_that_reads_it(kind, expected):
-    recording = from_array(np.eye(4), kind=kind)
+def test_without_a_name_a_long_recording_gets_the_method_of_its_kind(kind, expected):
+    recording = from_array((np.random.default_rng(1).random((1200, 4)) < 0.3).astype(float), kind=kind)
+    assert infer.choice_of(None, recording) == infer.choice_of("auto", recording) == choose(recording)
     assert infer.choice_of(None, recording).method == expected
     assert kind in methods.get(expected).traits.input_kinds and methods.get(expected).traits.p_values
     found, left_out = infer.suitable_methods(recording)
-    assert found[0] == expected and all(kind in methods.get(name).traits.input_kinds for name in found)
+    assert found[0] == choose(recording)
+    found = [choice.method for choice in found]
+    assert all(kind in methods.get(name).traits.input_kinds for name in found)
     assert {*found, *left_out, "random"} == set(methods.METHODS) and not set(found) & set(left_out)
-    assert "slow" in left_out["causalformer"] and "mvgc" in found
+    assert len(set(found)) == len(found) and "slow" in left_out["causalformer"] and "mvgc" in found
 
 
 def test_slow_methods_depend_on_the_number_of_neurons():
     few, many = from_array(np.zeros((200, 10))), from_array(np.zeros((200, 11)))
-    assert "pcmci" in infer.suitable_methods(few)[0] and "pcmci" in infer.suitable_methods(many)[1]
+    assert Choice("pcmci") in infer.suitable_methods(few)[0] and "pcmci" in infer.suitable_methods(many)[1]
+
+
+def test_a_chosen_method_is_never_left_out_as_slow():
+    recording = from_array(np.random.default_rng(2).standard_normal((300, 25)), kind="other")
+    found, left_out = infer.suitable_methods(recording)
+    assert found[0].method == "gaussian_process" and "gaussian_process" not in left_out
+
+
+def test_a_choice_that_takes_minutes_says_so_before_it_begins(capsys, monkeypatch):
+    recording = from_array(np.random.default_rng(2).standard_normal((300, 4)), kind="other")
+    choice = choose(recording)
+    for seconds, told in ((600, True), (10, False)):
+        monkeypatch.setattr(GaussianProcessGranger, "estimate_seconds", lambda *_, s=seconds: s)
+        infer.announce(choice, choice.build(), recording)
+        out = capsys.readouterr().out
+        assert out.startswith("method gaussian_process (chosen: 300 time steps of 4 neurons are few)")
+        assert ("about 10 min; --method single_index is quicker" in out) == told
+    infer.announce(Choice("gaussian_process"), choice.build(), recording)  # the user's own choice
+    assert capsys.readouterr().out == ""
 
 
 def test_the_table_says_which_pairs_are_edges():
@@ -81,18 +104,26 @@ def test_auto_chooses_by_the_recording_and_says_why(tmp_path, capsys):
     together[:, 1:] += 0.8 * together[:, :-1]  # all within one step
     together[1:] += 0.3 * together[:-1]
     io.write_recording(from_array(together, kind="other", dt_ms=2000.0), tmp_path / "slow.nc")
-    run_ = lambda *more: run("infer", tmp_path / "slow.nc", "--method", "auto", *more)  # noqa: E731
+    run_ = lambda *more: run("infer", tmp_path / "slow.nc", *more)  # noqa: E731
     assert run_("--out", tmp_path / "r.nc", "--out", tmp_path / "r.csv") == 0
     out = capsys.readouterr().out
     assert "method partial_correlation (chosen: " in out and "too long to see a direction" in out
     result = connectivity.from_netcdf(tmp_path / "r.nc")
     assert result.attrs["method"] == "partial_correlation"
     assert json.loads(result.attrs["parameters"])["bin_steps"] == 1
+    assert "too long to see a direction" in result.attrs["chosen_because"]
     assert run_("--out", tmp_path / "r.graphml") == 2
-    assert "no p-values" in capsys.readouterr().err and not (tmp_path / "r.graphml").exists()
-    assert run("report", tmp_path / "slow.nc", "--method", "auto", "--out", tmp_path / "r.html") == 0
-    assert "partial_correlation" in (tmp_path / "r.html").read_text()
+    refusal = capsys.readouterr().err
+    assert "no p-values (it was chosen: " in refusal and not (tmp_path / "r.graphml").exists()
+    for how in (["--method", "auto"], ["--scores", tmp_path / "r.nc"], []):
+        assert run("report", tmp_path / "slow.nc", *how, "--out", tmp_path / "r.html", "--overwrite") == 0
+        page = (tmp_path / "r.html").read_text()
+        assert "partial_correlation" in page and "too long to see a direction" in page
+        assert "It has no direction" in page and "helps to forecast another beyond" not in page
     capsys.readouterr()
+    assert run("infer", tmp_path / "slow.nc", "--method", "mvgc", "--out", tmp_path / "m.nc") == 0
+    assert "chosen" not in capsys.readouterr().out
+    assert "chosen_because" not in connectivity.from_netcdf(tmp_path / "m.nc").attrs
     assert run("infer", tmp_path / "slow.nc", "--method", "auto,mvgc", "--out", tmp_path / "s.nc") == 2
     assert "give it alone" in capsys.readouterr().err
 

@@ -66,7 +66,8 @@ class NeuralGranger(Method):
         Which λ makes the graph: the one whose forecasts are best over all targets; or of each target the largest whose
         error is at most a standard error above its best. The second drops false edges and some true ones: on two
         Lorenz-96 of our own (500 rows, seeds 2000 and 2001) .47 and .28 of the non-edges stayed instead of .85 and
-        .50, and .90 of the edges of both instead of all. Scores are the same.
+        .50, and .90 of the edges of both instead of all. On three autoregressions of our own (six neurons, 300 rows) it
+        lost most edges: F1 of .00, .36 and .71 instead of .89, 1.00 and .90. Scores are the same.
     max_steps : int, default 100
         Proximal steps at each λ, at most.
     tolerance : float, default 1e-4

@@ -56,7 +56,6 @@ import pandas as pd
 from causalkit import (
     default,
     io,
-    methods,
     plots,
     report,
     reporting,
@@ -104,17 +103,23 @@ for finding in reporting.diagnose(broken):
 # %% [markdown]
 # ## Who drives whom?
 #
-# The method follows from the kind of recording: the single-index model for voltages, its sibling for spikes, linear Granger
-# causality for calcium. Edges come with sign, lag and p-value.
+# The recording chooses the method, by its kind, its time step and its length: the single-index model for long voltages, a Gaussian
+# process for short ones, others for spikes and for steps that are too long ([](../book/own_recording.md)). Edges of most come with
+# sign, lag and p-value.
 
 # %%
-choice = default.by_kind(recording)
-found = methods.get(choice.method)().fit(recording).connectivity_
+choice = default.choose(recording)
+found = choice.fit(recording)
 print(f"{choice.method}: {choice.why}")
 
 # %%
-caption = "The graph at every false discovery rate, of this recording."
-plots.fdr_slider(found, fdr=fdr, caption=caption)
+if "p_value" in found:
+    caption = "The graph at every false discovery rate."
+    graph = plots.fdr_slider(found, fdr=fdr, caption=caption)
+else:
+    caption = "The strongest pairs: there are no p-values."
+    graph = plots.share_slider(found, caption=caption)
+graph
 
 # %% [markdown]
 # ## A page for a colleague

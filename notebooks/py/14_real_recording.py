@@ -56,7 +56,14 @@ import warnings
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from causalkit import MVGC, connectivity, datasets, plots, report
+from causalkit import (
+    MVGC,
+    connectivity,
+    datasets,
+    default,
+    plots,
+    report,
+)
 
 ears = [datasets.grasshopper(k, bin_ms=bin_ms) for k in (1, 2)]
 for ear in ears:
@@ -140,6 +147,14 @@ for finding in page.findings:
     word = "WARNING" if finding.warns else "fine"
     print(f"{word:8s}{finding.title}: {finding.text}")
 
+# %% [markdown]
+# MVGC was our choice here. What `causalkit infer` would choose, it says without a look at any wiring: the past of a region tells
+# less of the next image than the other regions of the same image do, and no lag can tell them apart.
+
+# %%
+choice = default.choose(brain)
+print(f"{choice.method}: {choice.why}")
+
 # %%
 edges = connectivity.adjacency(found, fdr=fdr).sum().item()
 possible = brain.sizes["neuron"] * (brain.sizes["neuron"] - 1)
@@ -158,7 +173,7 @@ for what, seen in page.comparisons:
 #   direction only with more lags than its default.
 # - A small p-value is no proof of a cause. With too few lags the cell seems to drive the sound, with $p$ near $10^{-10}$: the
 #   smoother a signal, the more lags its own past needs.
-# - Our own default is not the method of choice for everything. What it was made for is said in its documentation.
+# - The single-index model is not the method of choice for everything. What it was made for is said in its documentation.
 # - On slow, few and shared data a method finds hundreds of edges. The warnings (too short, common input, nearly everything connected)
 #   say why not to believe them. They do not see that blood flow lags behind neurons: that has to be known.
 #
