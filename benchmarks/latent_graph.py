@@ -3,12 +3,13 @@
     causalkit sweep benchmarks/latent_graph.yaml --store _build/latent_graph
     causalkit sweep benchmarks/latent_graph_long.yaml --store _build/latent_graph
     causalkit sweep benchmarks/latent_graph_small.yaml --store _build/latent_graph
-    python benchmarks/latent_graph.py
+    python benchmarks/latent_graph.py [--add]
 
-Collects whatever is there. Writes book/results/latent_graph.parquet, one row for each world, method, replicate and
-metric, and its provenance, latent_graph.json: scores of edges and of co-input (causalkit.latent_graph_scores, r |r|),
-the same of plain spike-count correlation, of the product of firing rates, of degrees alone and of shuffled rows, what
-is left by chance on rewired networks, and cross-entropies of the next neuron. Prints means over replicates.
+Collects whatever is there; --add keeps the rows of the table that the store has nothing of. Writes
+book/results/latent_graph.parquet, one row for each world, method, replicate and metric, and its provenance,
+latent_graph.json: scores of edges and of co-input (causalkit.latent_graph_scores, r |r|), the same of plain spike-count
+correlation in bins of 5 and of 50 ms, of the product of firing rates, of degrees alone and of shuffled rows, what is
+left by chance on rewired networks, and cross-entropies of the next neuron. Prints means over replicates.
 """
 
 import argparse
@@ -25,15 +26,15 @@ from causalkit import latent_graph_scores
 ROOT = Path(__file__).resolve().parents[1]
 GRIDS = ("latent_graph", "latent_graph_long", "latent_graph_small")
 NAMES = {"spike_glm": "glm"}  # what the table calls a method
-NULLS = {
-    "count_correlation": "correlation", "rate_product": "rate_outer_product", "true_degrees": "true_degrees",
-    "own_degrees": "degree_only", "row_shuffled": "row_shuffled",
-}  # fmt: skip
+NULLS = {"count_correlation": "correlation", "rate_product": "rate_outer_product", "true_degrees": "true_degrees"}
+OWN_NULLS = {"own_degrees": "degree_only", "row_shuffled": "row_shuffled"}  # of an estimate
+SAME = ["world", "n_neurons", "seconds_recorded", "replicate", "method", "metric"]
 CROSS_ENTROPIES = (
     "test_cross_entropy", "rate_cross_entropy", "chance_cross_entropy", "test_interval_cross_entropy",
     "interval_frequency_cross_entropy",
 )  # fmt: skip
 N_REWIRED = 5
+WIDE_BIN_STEPS = 10
 USUAL = {"n_neurons": 300, "topology": "hub", "hub_weight": 3.0}
 
 
@@ -48,10 +49,25 @@ def world_of(simulated: dict) -> str:
     return ", ".join(parts)
 
 
+def name_of(unit) -> str:
+    """What the table calls a method."""
+    return NAMES.get(unit.label, unit.label)
+
+
+def network_of(unit) -> dict:
+    """The columns that name a network."""
+    simulated = unit.network.simulated
+    return {
+        "world": world_of(simulated), "n_neurons": unit.n_neurons, "seconds_recorded": simulated["n_steps"] / 1000,
+        "replicate": simulated["random_state"],
+    }  # fmt: skip
+
+
 def estimates_of(unit, result) -> dict:
     """Name and matrix of everything that one fit says; the first is the method's own."""
-    name = NAMES.get(unit.method, unit.method)
-    estimates = {name: result["weight"] if "weight" in result else result["score"]}
+    name = name_of(unit)
+    signs = result["sign"] if "sign" in result else 1
+    estimates = {name: result["weight"] if "weight" in result else signs * result["score"]}
     for variable in result:
         if variable.endswith("_score") and variable not in ("seed_score", "layer_score", "head_score", "lag_score",
                                                             "self_score"):  # fmt: skip
@@ -66,9 +82,9 @@ def estimates_of(unit, result) -> dict:
     return estimates
 
 
-def rows_of(unit, result) -> list[dict]:
-    """Rows of one fit: its scores, and beside the transformer's and the GLM's what would score as well."""
-    simulated, truth = unit.network.simulated, result["truth"]
+def rows_of(unit, result, recording) -> list[dict]:
+    """Rows of one fit: its scores, and beside the transformer's and the GLM's what is left of them by chance."""
+    truth, name = result["truth"], name_of(unit)
     signed = "weight" in result or "sign" in result
     rows = []
 
@@ -77,26 +93,37 @@ def rows_of(unit, result) -> list[dict]:
 
     for method, estimate in estimates_of(unit, result).items():
         add(method, latent_graph_scores.scores(truth, estimate.fillna(0), signed=signed))
-    name, own = next(iter(estimates_of(unit, result).items()))
-    own = own.fillna(0)
-    if name in ("neuroformer", "glm"):
+    own = estimates_of(unit, result)[name].fillna(0)
+    if unit.method in ("neuroformer", "spike_glm"):
         by_chance = latent_graph_scores.chance(truth, own, n_rewired=N_REWIRED).mean()
         add(name, {f"{metric}_by_chance": value for metric, value in by_chance.items()})
-    if name == "neuroformer":
+    if unit.method == "neuroformer":
         add(name, {metric: float(result[metric].mean()) for metric in CROSS_ENTROPIES if metric in result})
-        recording = unit.recording()
-        for null, values in latent_graph_scores.nulls(recording, own).iterrows():
-            add(NULLS[null], values)
-        counts = recording["activity"].values
-        add("correlation", {
-            metric: value for metric, value in
-            latent_graph_scores.scores(truth.values, np.abs(np.corrcoef(counts.T))).items() if metric.startswith("edge")
-        })  # fmt: skip
-    named = {
-        "world": world_of(simulated), "n_neurons": unit.n_neurons, "seconds_recorded": simulated["n_steps"] / 1000,
-        "replicate": simulated["random_state"],
-    }  # fmt: skip
-    return [named | row for row in rows]
+        nulls = latent_graph_scores.nulls(recording, own)
+        for null, called in OWN_NULLS.items():
+            add(f"{name}, {called}", nulls.loc[null])
+    return [network_of(unit) | row for row in rows]
+
+
+def rows_without_a_method(unit, recording) -> list[dict]:
+    """Rows of a network: what spike counts, rates and true degrees tell of co-input, and counts of edges."""
+    nulls, wide = (latent_graph_scores.nulls(recording, bin_steps=steps) for steps in (1, WIDE_BIN_STEPS))
+    found = {called: dict(nulls.loc[null]) for null, called in NULLS.items()}
+    found["correlation_50ms"] = dict(wide.loc["count_correlation"])
+    correlation = np.abs(np.corrcoef(recording["activity"].values.T))
+    edges = latent_graph_scores.scores(recording["connectivity"].values, correlation)
+    found["correlation"] |= {metric: value for metric, value in edges.items() if metric.startswith("edge")}
+    return [
+        network_of(unit) | {"method": method, "metric": metric, "value": float(value)}
+        for method, values in found.items()
+        for metric, value in values.items()
+    ]
+
+
+def n_done(table, units) -> int:
+    """How many units the table has rows of."""
+    there = set(table[SAME[:-1]].drop_duplicates().itertuples(index=False, name=None))
+    return sum((*network_of(unit).values(), name_of(unit)) in there for unit in units)
 
 
 def means_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -115,17 +142,21 @@ def main() -> None:
                         default=[ROOT / "benchmarks" / f"{name}.yaml" for name in GRIDS])  # fmt: skip
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "latent_graph", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "latent_graph.parquet")
+    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
-    planned, rows = {}, []
+    planned, rows, latest = {}, [], None
     for grid in arguments.grids:
-        units = sweep.units(sweep.read_grid(grid))
-        found = list(sweep.results(arguments.store, units))
-        planned[grid.stem] = {"done": len(found), "planned": len(units)}
-        for unit, result in found:
-            rows += rows_of(unit, result)
+        planned[grid.stem] = sweep.units(sweep.read_grid(grid))
+        for unit, result in sweep.results(arguments.store, planned[grid.stem]):
+            if unit.network != latest:  # units come network by network
+                latest, recording = unit.network, unit.recording()
+                rows += rows_without_a_method(unit, recording)
+            rows += rows_of(unit, result, recording)
     if not rows:
         parser.exit(1, f"{arguments.store} holds no results of these grids: run the sweeps first (see --help)\n")
     table = pd.DataFrame(rows).round({"value": 5})
+    if arguments.add:
+        table = sweep.with_earlier_rows(table, arguments.out, same=SAME)
     sweep.write_table(table, arguments.out)
     with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_rows", None):
         print(means_of(table).round(3).to_string(), flush=True)
@@ -133,7 +164,7 @@ def main() -> None:
         "table": arguments.out.name,
         "written_by": "benchmarks/latent_graph.py, from the grids beside it",
         "what": " ".join(__doc__.split("latent_graph.json: ")[1].split("Prints")[0].split()),
-        "units": planned,
+        "units": {name: {"done": n_done(table, units), "planned": len(units)} for name, units in planned.items()},
         "networks": "seeds from 3200 on, on which nothing was chosen; a replicate is a seed, its value the column's. "
         "The transformer's size, window and learning rate were taken after one look at seed 2000 and at its speed, and "
         "not searched",
