@@ -2,6 +2,7 @@
 
     causalkit sweep benchmarks/latent_graph.yaml --store _build/latent_graph
     causalkit sweep benchmarks/latent_graph_long.yaml --store _build/latent_graph
+    causalkit sweep benchmarks/latent_graph_few_steps.yaml --store _build/latent_graph
     causalkit sweep benchmarks/latent_graph_small.yaml --store _build/latent_graph
     python benchmarks/latent_graph.py [--add]
 
@@ -24,7 +25,7 @@ import causalkit.sweep as sweep
 from causalkit import latent_graph_scores
 
 ROOT = Path(__file__).resolve().parents[1]
-GRIDS = ("latent_graph", "latent_graph_long", "latent_graph_small")
+GRIDS = ("latent_graph", "latent_graph_long", "latent_graph_few_steps", "latent_graph_small")
 NAMES = {"spike_glm": "glm"}  # what the table calls a method
 NULLS = {"count_correlation": "correlation", "rate_product": "rate_outer_product", "true_degrees": "true_degrees"}
 OWN_NULLS = {"own_degrees": "degree_only", "row_shuffled": "row_shuffled"}  # of an estimate
