@@ -10,7 +10,9 @@ Collects whatever is there; --add keeps the rows of the table that the store has
 book/results/latent_graph.parquet, one row for each world, method, replicate and metric, and its provenance,
 latent_graph.json: scores of edges and of co-input (causalkit.latent_graph_scores, r |r|), the same of plain spike-count
 correlation in bins of 5 and of 50 ms, of the product of firing rates, of degrees alone and of shuffled rows, what is
-left by chance on rewired networks, and cross-entropies of the next neuron. Prints means over replicates.
+left by chance on rewired networks, cross-entropies of the next neuron, of a multinomial regression too (see
+next_neuron.py), and where a hidden signal drives some neurons, how well edges are told from it. Prints means over
+replicates.
 """
 
 import argparse
@@ -20,12 +22,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from next_neuron import regression
+from sklearn.metrics import roc_auc_score
 
 import causalkit.sweep as sweep
-from causalkit import latent_graph_scores
+from causalkit import latent_graph_scores, spike_tokens
+from causalkit.methods.spike_windows import TokenWindows
 
 ROOT = Path(__file__).resolve().parents[1]
-GRIDS = ("latent_graph", "latent_graph_long", "latent_graph_few_steps", "latent_graph_small")
+GRIDS = [ROOT / "benchmarks" / f"latent_graph{which}.yaml" for which in ("", "_long", "_few_steps", "_small")]
 NAMES = {"spike_glm": "glm"}  # what the table calls a method
 NULLS = {"count_correlation": "correlation", "rate_product": "rate_outer_product", "true_degrees": "true_degrees"}
 OWN_NULLS = {"own_degrees": "degree_only", "row_shuffled": "row_shuffled"}  # of an estimate
@@ -36,6 +41,7 @@ CROSS_ENTROPIES = (
 )  # fmt: skip
 N_REWIRED = 5
 WIDE_BIN_STEPS = 10
+REGRESSED_UP_TO = 100  # neurons
 USUAL = {"n_neurons": 300, "topology": "hub", "hub_weight": 3.0}
 
 
@@ -51,15 +57,16 @@ def world_of(simulated: dict) -> str:
 
 
 def name_of(unit) -> str:
-    """What the table calls a method."""
+    """What the table calls the method of a unit, or of a setting."""
     return NAMES.get(unit.label, unit.label)
 
 
-def network_of(unit) -> dict:
+def network_of(network) -> dict:
     """The columns that name a network."""
-    simulated = unit.network.simulated
+    simulated = network.simulated
     return {
-        "world": world_of(simulated), "n_neurons": unit.n_neurons, "seconds_recorded": simulated["n_steps"] / 1000,
+        "world": world_of(simulated), "n_neurons": simulated["n_neurons"],
+        "seconds_recorded": simulated["n_steps"] / 1000,
         "replicate": simulated["random_state"],
     }  # fmt: skip
 
@@ -83,6 +90,20 @@ def estimates_of(unit, result) -> dict:
     return estimates
 
 
+def common_drive_scores(recording, estimate) -> dict:
+    """AUROCs among pairs: edges from others where both neurons hear the hidden signal, and who of those without an edge
+    both hear it (.5: a common drive looks like any other pair, 1: always more like an edge)."""
+    if "common_drive_mv" not in recording:
+        return {}
+    hears = (recording["common_drive_mv"].values != 0).any(axis=1)
+    edge, size = recording["connectivity"].values != 0, np.abs(np.asarray(estimate))
+    both, others = np.outer(hears, hears), ~np.eye(len(hears), dtype=bool)
+    return {
+        "auroc_both_driven": roc_auc_score(edge[both & others], size[both & others]),
+        "auroc_driven_from_unconnected": roc_auc_score(both[~edge & others], size[~edge & others]),
+    }
+
+
 def rows_of(unit, result, recording) -> list[dict]:
     """Rows of one fit: its scores, and beside the transformer's and the GLM's what is left of them by chance."""
     truth, name = result["truth"], name_of(unit)
@@ -94,6 +115,7 @@ def rows_of(unit, result, recording) -> list[dict]:
 
     for method, estimate in estimates_of(unit, result).items():
         add(method, latent_graph_scores.scores(truth, estimate.fillna(0), signed=signed))
+        add(method, common_drive_scores(recording, estimate.fillna(0)))
     own = estimates_of(unit, result)[name].fillna(0)
     if unit.method in ("neuroformer", "spike_glm"):
         by_chance = latent_graph_scores.chance(truth, own, n_rewired=N_REWIRED).mean()
@@ -103,7 +125,7 @@ def rows_of(unit, result, recording) -> list[dict]:
         nulls = latent_graph_scores.nulls(recording, own)
         for null, called in OWN_NULLS.items():
             add(f"{name}, {called}", nulls.loc[null])
-    return [network_of(unit) | row for row in rows]
+    return [network_of(unit.network) | row for row in rows]
 
 
 def rows_without_a_method(unit, recording) -> list[dict]:
@@ -114,17 +136,23 @@ def rows_without_a_method(unit, recording) -> list[dict]:
     correlation = np.abs(np.corrcoef(recording["activity"].values.T))
     edges = latent_graph_scores.scores(recording["connectivity"].values, correlation)
     found["correlation"] |= {metric: value for metric, value in edges.items() if metric.startswith("edge")}
+    found["correlation"] |= common_drive_scores(recording, correlation)
+    if unit.n_neurons <= REGRESSED_UP_TO:
+        windows = TokenWindows.cut(spike_tokens.tokenize(recording), 50, 50)
+        found["regression"] = {"test_cross_entropy": regression(windows, unit.n_neurons, timed=False)[0]}
     return [
-        network_of(unit) | {"method": method, "metric": metric, "value": float(value)}
+        network_of(unit.network) | {"method": method, "metric": metric, "value": float(value)}
         for method, values in found.items()
         for metric, value in values.items()
     ]
 
 
-def n_done(table, units) -> int:
-    """How many units the table has rows of."""
+def units_of(grid, table) -> dict:
+    """How many networks times methods a grid plans, and how many of them the table has rows of."""
     there = set(table[SAME[:-1]].drop_duplicates().itertuples(index=False, name=None))
-    return sum((*network_of(unit).values(), name_of(unit)) in there for unit in units)
+    planned = [(*network_of(network).values(), name_of(setting)) for network in grid.networks
+               for setting in grid.settings]  # fmt: skip
+    return {"done": sum(unit in there for unit in planned), "planned": len(planned)}
 
 
 def means_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -139,16 +167,14 @@ def means_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grids", type=Path, nargs="+",
-                        default=[ROOT / "benchmarks" / f"{name}.yaml" for name in GRIDS])  # fmt: skip
+    parser.add_argument("--grids", type=Path, nargs="+", default=GRIDS)
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "latent_graph", help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "latent_graph.parquet")
     parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
-    planned, rows, latest = {}, [], None
+    rows, latest = [], None
     for grid in arguments.grids:
-        planned[grid.stem] = sweep.units(sweep.read_grid(grid))
-        for unit, result in sweep.results(arguments.store, planned[grid.stem]):
+        for unit, result in sweep.results(arguments.store, sweep.units(sweep.read_grid(grid))):
             if unit.network != latest:  # units come network by network
                 latest, recording = unit.network, unit.recording()
                 rows += rows_without_a_method(unit, recording)
@@ -165,10 +191,10 @@ def main() -> None:
         "table": arguments.out.name,
         "written_by": "benchmarks/latent_graph.py, from the grids beside it",
         "what": " ".join(__doc__.split("latent_graph.json: ")[1].split("Prints")[0].split()),
-        "units": {name: {"done": n_done(table, units), "planned": len(units)} for name, units in planned.items()},
+        "units": {path.stem: units_of(sweep.read_grid(path), table) for path in GRIDS},
         "networks": "seeds from 3200 on, on which nothing was chosen; a replicate is a seed, its value the column's. "
-        "The transformer's size, window and learning rate were taken after one look at seed 2000 and at its speed, and "
-        "not searched",
+        "The settings of neuroformer were tried on seed 2000 of the strong world of next_neuron.py, those of "
+        "neuroformer_few_steps taken after one look at seed 2000 and at its speed",
         "partial": "units that are planned and not done are missing; n_neurons says which network a row is of",
         "rewired": N_REWIRED,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
