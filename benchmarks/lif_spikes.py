@@ -1,9 +1,9 @@
 """`simulate.lif_spikes`: its speed, and its spikes and rates beside Brian2's on the same networks.
 
 Without noise the two must fire in the same steps, if they integrate alike: currents exactly ("exact"), conductances by
-our rule of second order written down in Brian2 ("same"). Beside Brian2's own Runge-Kutta ("rk4") the first spikes are
-the same; then one falls into the next step, and a network without noise carries that on. With noise, which each draws
-for itself, mean rates must agree within 5 %.
+our rule of second order written down in Brian2 ("same"). Beside Brian2's own Runge-Kutta ("rk4") a first spike falls
+into the next step within some tens of milliseconds, a network without noise carries that on, and rates are what can be
+compared. With noise, which each draws for itself, mean rates must agree within 5 %.
 
 Brian2 does not import with the newest NumPy, so that it has an environment of its own:
     python -m venv ENV && ENV/bin/pip install brian2 "numpy<2.4"
