@@ -78,6 +78,14 @@ def test_agreement_is_counted_spike_by_spike():
     assert late["same_until_ms"] == time[neuron == 0].min() and same["same_until_ms"] == 200
 
 
+def test_the_stored_comparison_with_brian2_is_what_the_book_says():
+    table = pd.read_csv(Path(latent_graph.ROOT) / "book" / "results" / "lif_spikes.csv")
+    alike = table[(table.noise_mv == 0) & (table.brian2_integrates != "rk4")]
+    assert len(alike) == 6 and (alike.same_spikes == 1).all()
+    noisy = table[table.noise_mv > 0]
+    assert noisy.random_state.nunique() == 3 and (noisy.rate_hz / noisy.rate_hz_brian2 - 1).abs().max() < 0.025
+
+
 def test_a_common_drive_is_told_from_edges():
     truth = np.zeros((5, 5))
     truth[1, 0] = truth[3, 4] = -2.0
