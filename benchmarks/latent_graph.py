@@ -114,6 +114,9 @@ def rows_of(unit, result, recording) -> list[dict]:
         rows.extend({"method": method, "metric": metric, "value": float(value)} for metric, value in values.items())
 
     for method, estimate in estimates_of(unit, result).items():
+        if not estimate.fillna(0).any():  # it has found nothing: no correlation is defined
+            add(method, {"auroc": 0.5})
+            continue
         add(method, latent_graph_scores.scores(truth, estimate.fillna(0), signed=signed))
         add(method, common_drive_scores(recording, estimate.fillna(0)))
     own = estimates_of(unit, result)[name].fillna(0)

@@ -200,7 +200,8 @@ table
 # %% [markdown]
 # Had these transformers learned anything? Cross-entropy of the next neuron on the last fifth of each recording, in nats, and edges
 # that would be found on networks with the same degrees and other connections (**stored**, mean). *Few steps* is a small transformer,
-# trained as in the run above; the other has the settings that did best on 30 neurons with strong connections (see below).
+# trained as in the run above; the other has the settings that did best on 30 neurons with strong connections. The regression is
+# explained below: what it gains over the rates is there to be learned.
 
 # %%
 asked = [
@@ -211,7 +212,7 @@ asked = [
     "edge_pearson_by_chance",
     "co_input_spearman_by_chance",
 ]
-both = ["neuroformer", "neuroformer_few_steps"]
+both = ["neuroformer", "neuroformer_few_steps", "regression"]
 part = usual[usual.method.isin(both) & usual.metric.isin(asked)]
 part.pivot_table(
     index=["n_neurons", "method"], columns="metric", values="value"
