@@ -90,13 +90,14 @@ def estimates_of(unit, result) -> dict:
     return estimates
 
 
-def common_drive_scores(recording, estimate) -> dict:
+def common_drive_scores(network, truth, estimate) -> dict:
     """AUROCs among pairs: edges from others where both neurons hear the hidden signal, and who of those without an edge
     both hear it (.5: a common drive looks like any other pair, 1: always more like an edge)."""
-    if "common_drive_mv" not in recording:
+    strength = network.simulated.get("common_drive_mv")
+    if strength is None:
         return {}
-    hears = (recording["common_drive_mv"].values != 0).any(axis=1)
-    edge, size = recording["connectivity"].values != 0, np.abs(np.asarray(estimate))
+    hears = np.array(strength) != 0
+    edge, size = np.asarray(truth) != 0, np.abs(np.asarray(estimate))
     both, others = np.outer(hears, hears), ~np.eye(len(hears), dtype=bool)
     return {
         "auroc_both_driven": roc_auc_score(edge[both & others], size[both & others]),
@@ -118,7 +119,7 @@ def rows_of(unit, result, recording) -> list[dict]:
             add(method, {"auroc": 0.5})
             continue
         add(method, latent_graph_scores.scores(truth, estimate.fillna(0), signed=signed))
-        add(method, common_drive_scores(recording, estimate.fillna(0)))
+        add(method, common_drive_scores(unit.network, truth, estimate.fillna(0)))
     own = estimates_of(unit, result)[name].fillna(0)
     if unit.method in ("neuroformer", "spike_glm"):
         by_chance = latent_graph_scores.chance(truth, own, n_rewired=N_REWIRED).mean()
@@ -139,7 +140,7 @@ def rows_without_a_method(unit, recording) -> list[dict]:
     correlation = np.abs(np.corrcoef(recording["activity"].values.T))
     edges = latent_graph_scores.scores(recording["connectivity"].values, correlation)
     found["correlation"] |= {metric: value for metric, value in edges.items() if metric.startswith("edge")}
-    found["correlation"] |= common_drive_scores(recording, correlation)
+    found["correlation"] |= common_drive_scores(unit.network, recording["connectivity"], correlation)
     if unit.n_neurons <= REGRESSED_UP_TO:
         windows = TokenWindows.cut(spike_tokens.tokenize(recording), 50, 50)
         found["regression"] = {"test_cross_entropy": regression(windows, unit.n_neurons, timed=False)[0]}

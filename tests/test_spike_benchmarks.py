@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import latent_graph
 import lif_spikes as brian2_benchmark
@@ -89,15 +90,14 @@ def test_the_stored_comparison_with_brian2_is_what_the_book_says():
 def test_a_common_drive_is_told_from_edges():
     truth = np.zeros((5, 5))
     truth[1, 0] = truth[3, 4] = -2.0
-    counts = np.random.default_rng(0).random((40, 5))
-    drive = np.array([3.0, 3, 3, 0, 0])[:, None]
-    driven = from_array(counts, connectivity=truth, variables={"common_drive_mv": (("neuron", "signal"), drive)})
+    drive = [3.0, 3, 3, 0, 0]
+    driven, alone = (SimpleNamespace(simulated=options) for options in ({"common_drive_mv": drive}, {}))
     fooled = np.outer(drive, drive) > 0
     names = ["auroc_both_driven", "auroc_driven_from_unconnected"]
     for estimate, expected in ((truth, [1, 0.5]), (fooled, [0.5, 1])):
-        found = latent_graph.common_drive_scores(driven, estimate)
+        found = latent_graph.common_drive_scores(driven, truth, estimate)
         assert [found[name] for name in names] == expected
-    assert latent_graph.common_drive_scores(from_array(counts, connectivity=truth), truth) == {}
+    assert latent_graph.common_drive_scores(alone, truth, truth) == {}
 
 
 def test_the_stored_latent_graphs_are_those_of_the_provenance():
