@@ -389,8 +389,9 @@ part.pivot_table(index="method", columns="metric", values="value")[
 # - **Strong hubs make both easy.** With hubs six times as strong as others the GLM has .87 of edges and .90 of
 #   co-input, the product of rates .65, counts in 50 ms .63. There the transformer gains .10 of .29 nats; its attention has .36 of
 #   edges, .22 of it by chance, and -.02 of co-input. With hubs like all others the GLM has .11 of both, and without hubs .06 to .09 of
-#   edges and at most .07 of co-input; attention has .00 of either. In a minute or less the
-#   transformer does not beat the rates, and from 15 and 30 s the product of rates (.42, .52) tells more of co-input than the GLM (.34, .33). One network each.
+#   edges and at most .07 of co-input; attention has .00 of either. In a minute or less the transformer does
+#   not beat the rates, and from 15 and 30 s the product of rates (.42, .52) tells more of co-input than the GLM (.34, .33). One network
+#   each.
 # - **A common drive fools the GLM, and attention less.** Among pairs that both hear the hidden signal the GLM ranks edges first (.95),
 #   attention less well (.80). But pairs that hear it and have no edge come before other pairs without one in .97 of comparisons with
 #   the GLM, .85 with the correlogram and .66 with attention, which has also learned little there (.03 of .18 nats). One network.
