@@ -292,7 +292,7 @@ part.pivot_table(
 # Networks of 60 neurons (**stored**, one each but for the three usual ones, which are "hub, 120 s"). Hubs are three times as strong
 # as other neurons, unless it says otherwise.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of dots, one row a network. Left, edges: the GLM is to the right of the transformer in nearly every row. Right, co-input: the GLM or the product of rates lead, the transformer stays near zero.", "width": "100%"}, "figure": {"caption": "Stored sweep. Scores of edges and of co-input in networks of 60 neurons. Hollow: what needs no model.", "name": "fig-latent-graph-worlds"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of dots, one row a network. Left, edges: the GLM is to the right of the transformer in nearly every row. Right, co-input: the GLM or the product of rates lead, the transformer stays near zero or falls below it.", "width": "100%"}, "figure": {"caption": "Stored sweep. Scores of edges and of co-input in networks of 60 neurons. Hollow: what needs no model.", "name": "fig-latent-graph-worlds"}}
 names = {
     "neuroformer": ("transformer, attention", "C0", "o"),
     "neuroformer, norm_weighted_next": ("next spike", "C1", "o"),
