@@ -26,33 +26,50 @@ dv/dt = (drive - v + s_plus * (e_plus - v) + s_minus * (e_minus - v)) / tau : 1 
 ds_plus/dt = -s_plus / tau_syn : 1
 ds_minus/dt = -s_minus / tau_syn : 1
 """
+# by the rule of `causalkit.simulate.lif_spikes`: conductances enter by their mean over the step
+SAME_RULE = """
+v : 1
+s_plus : 1
+s_minus : 1
+"""
+SAME_STEP = """
+total = 1 + passed * (s_plus + s_minus)
+towards = (drive + passed * (s_plus * e_plus + s_minus * e_minus)) / total
+v = (towards + (v - towards) * exp(-leak * total)) * int(not_refractory)
+s_plus = s_plus * syn_decay
+s_minus = s_minus * syn_decay
+"""
+EQUATIONS = {"exact": CURRENT, "rk4": CONDUCTANCE, "same": SAME_RULE}
 
 
 def simulate(file) -> tuple[np.ndarray, np.ndarray, float]:
     b2.prefs.codegen.target = "numpy"
     b2.seed(int(file["seed"]))
-    step, weights, currents = 1 * b2.ms, file["weights"], str(file["synapses"]) == "current"
+    step, weights, rule = 1 * b2.ms, file["weights"], str(file["rule"])
     b2.defaultclock.dt = step
     names = {
         "drive": float(file["drive"]), "noise": float(file["noise"]), "threshold": float(file["threshold"]),
         "e_plus": float(file["reversal"][0]), "e_minus": float(file["reversal"][1]),
         "tau": float(file["tau_ms"]) * b2.ms, "tau_syn": float(file["tau_syn_ms"]) * b2.ms,
+        **{name: float(file[name]) for name in ("passed", "leak", "syn_decay")},
     }  # fmt: skip
     neurons = b2.NeuronGroup(
-        len(weights), CURRENT if currents else CONDUCTANCE, threshold="v >= threshold", reset="v = 0",
+        len(weights), EQUATIONS[rule], threshold="v >= threshold", reset="v = 0",
         # Brian2 counts the step of the spike itself; here so many steps after it are spent at rest
-        refractory=(int(file["refractory"]) + 1) * b2.ms, method="exact" if currents else "rk4", namespace=names,
+        refractory=(int(file["refractory"]) + 1) * b2.ms, method="rk4" if rule == "rk4" else "exact", namespace=names,
     )  # fmt: skip
     neurons.v = file["start"]
+    if rule == "same":
+        neurons.run_regularly(SAME_STEP, dt=step, when="groups", order=1)  # after Brian2 has seen who is refractory
     if names["noise"] > 0:  # after the step of the equations, before the threshold
-        neurons.run_regularly("v += noise * randn() * int(not_refractory)", dt=step, when="groups", order=1)
+        neurons.run_regularly("v += noise * randn() * int(not_refractory)", dt=step, when="groups", order=2)
     objects = [neurons]
     for name, there in (("s_plus", weights > 0), ("s_minus", weights < 0)):
         target, source = np.nonzero(there)
         if not len(target):
             continue
         jump = file["jump_plus"] if name == "s_plus" else file["jump_minus"]
-        into = "s_plus" if currents else name
+        into = "s_plus" if rule == "exact" else name
         synapses = b2.Synapses(neurons, neurons, "w : 1", on_pre=f"{into}_post += w")
         synapses.connect(i=source, j=target)
         synapses.w = weights[target, source] * float(jump)

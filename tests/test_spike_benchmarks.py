@@ -1,10 +1,14 @@
-"""Spikes of others: spycon's recording of an hour, and Brian2 on networks of ours."""
+"""Spikes of others: spycon's recording of an hour, and Brian2 on networks of ours; the table of latent graphs."""
 
+import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import latent_graph
 import lif_spikes as brian2_benchmark
 import numpy as np
+import pandas as pd
 import pytest
 import spycon
 
@@ -54,14 +58,15 @@ def test_a_method_reaches_the_published_scores(folder):
     assert row["auroc"] >= 0.99 and row["excitatory"] == 1
 
 
-def test_brian2_fires_in_the_same_steps(tmp_path):
+@pytest.mark.parametrize(("synapses", "rule"), [("current", "exact"), ("conductance", "same")])
+def test_brian2_fires_in_the_same_steps(tmp_path, synapses, rule):
     python = os.environ.get("CAUSALKIT_BRIAN2_PYTHON")
     if not python:
         pytest.skip("set CAUSALKIT_BRIAN2_PYTHON to the Python of an environment with brian2 and numpy<2.4")
-    recording, numbers, _ = brian2_benchmark.network("current", 0.0, 1000, n_neurons=60)
+    recording, numbers, _ = brian2_benchmark.network(synapses, 0.0, 1000, n_neurons=60, rule=rule)
     time, neuron, _ = brian2_benchmark.in_brian2(python, numbers, tmp_path)
     row = brian2_benchmark.compared(recording, time, neuron, 1000)
-    assert row["same_spikes"] == 1 and row["rate_hz"] > 5
+    assert row["same_spikes"] == 1 and row["same_until_ms"] == 1000 and row["rate_hz"] > 5
 
 
 def test_agreement_is_counted_spike_by_spike():
@@ -71,3 +76,40 @@ def test_agreement_is_counted_spike_by_spike():
     assert same["same_spikes"] == 1 and same["rate_hz"] == same["rate_hz_brian2"] == len(time) / 3 / 0.2
     late = brian2_benchmark.compared(recording, time + (neuron == 0), neuron, 200)
     assert 0 < late["same_spikes"] < 0.6
+    assert late["same_until_ms"] == time[neuron == 0].min() and same["same_until_ms"] == 200
+
+
+def test_the_stored_comparison_with_brian2_is_what_the_book_says():
+    table = pd.read_csv(Path(latent_graph.ROOT) / "book" / "results" / "lif_spikes.csv")
+    alike = table[(table.noise_mv == 0) & (table.brian2_integrates != "rk4")]
+    assert len(alike) == 6 and (alike.same_spikes == 1).all()
+    noisy = table[table.noise_mv > 0]
+    assert noisy.random_state.nunique() == 3 and (noisy.rate_hz / noisy.rate_hz_brian2 - 1).abs().max() < 0.025
+
+
+def test_a_common_drive_is_told_from_edges():
+    truth = np.zeros((5, 5))
+    truth[1, 0] = truth[3, 4] = -2.0
+    drive = [3.0, 3, 3, 0, 0]
+    driven, alone = (SimpleNamespace(simulated=options) for options in ({"common_drive_mv": drive}, {}))
+    fooled = np.outer(drive, drive) > 0
+    names = ["auroc_both_driven", "auroc_driven_from_unconnected"]
+    for estimate, expected in ((truth, [1, 0.5]), (fooled, [0.5, 1])):
+        found = latent_graph.common_drive_scores(driven, truth, estimate)
+        assert [found[name] for name in names] == expected
+    assert latent_graph.common_drive_scores(alone, truth, truth) == {}
+
+
+def test_the_stored_latent_graphs_are_those_of_the_provenance():
+    folder = Path(latent_graph.ROOT) / "book" / "results"
+    table = pd.read_parquet(folder / "latent_graph.parquet")
+    assert not table.duplicated(latent_graph.SAME).any() and np.isfinite(table.value).all()
+    done = json.loads((folder / "latent_graph.json").read_text())["units"]
+    assert sum(grid["done"] for grid in done.values()) == n_fits(table)
+
+
+def n_fits(table):
+    """Networks times methods: rows of layers, readouts and nulls belong to a method."""
+    fits = table[table.method.isin(["neuroformer", "neuroformer_few_steps", "glm", "partial_correlation",
+                                    "cross_correlogram", "mvgc"])]  # fmt: skip
+    return len(fits[latent_graph.SAME[:-1]].drop_duplicates())
