@@ -64,7 +64,7 @@ def main() -> None:
         "written_by": f"benchmarks/{NAME}.py, from the grid beside it",
         "what": "AUROC of the wiring, pairs of different neurons, own past left out",
         "units": {"done": len(table[["network", "method"]].drop_duplicates()), "planned": len(units)},
-        "networks": "one of each cell, seed 3200, on which nothing was chosen; epochs were chosen on seed 2000",
+        "networks": "one of each cell, seed 3200, on which nothing was chosen",
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
     }

@@ -82,6 +82,9 @@ def test_permuted_neurons_permute_the_forecast(kind, history):
     network, permuted = network_of(kind), network_of(kind)
     for part in (permuted.tokens.value, permuted.tokens.neuron, permuted.target):
         part.weight.data = part.weight.data[:, order]
+    if network.domain is not None:  # regime-major
+        by_target = permuted.domain.weight.data.unflatten(1, (-1, N))
+        permuted.domain.weight.data = by_target[:, :, order].flatten(1, 2)
     for part in ("weight", "bias"):
         getattr(permuted.readout, part).data = getattr(permuted.readout, part).data[:, order]
     for one, other in zip(run(network, history), run(permuted, history[:, :, order]), strict=True):

@@ -68,8 +68,8 @@ def test_regimes_lengths_and_lags_are_told_apart_in_one_table(tmp_path, monkeypa
     }  # fmt: skip
     path, out = tmp_path / "grid.yaml", tmp_path / "table.csv"
     path.write_text(yaml.safe_dump(grid))
-    with pytest.raises(RuntimeError, match="4 of 6"):  # only a recording with regimes can tell of them
-        sweep.run(sweep.read_grid(path), tmp_path / "store", progress=False)
+    done = sweep.run(sweep.read_grid(path), tmp_path / "store", progress=False)
+    assert len(done.failed) == 2  # only a recording with regimes can tell of them
     monkeypatch.setattr(sys, "argv", ["x", "--table", "decoder_only_limits", "--grids", str(path), "--out", str(out),
                                       "--store", str(tmp_path / "store")])  # fmt: skip
     decoder_only.main()
