@@ -76,6 +76,15 @@ def test_windows_members_and_targets_do_not_act_on_each_other(kind, history):
         np.testing.assert_array_equal((one == other).all(1).all(0).numpy(), [True, True, False, True])
 
 
+def test_every_target_has_a_question_of_its_own_in_each_regime(history):
+    network = network_of("domains")
+    before = run(network, history)
+    network.domain.weight.data[:, 1 * N + 2] += 1  # neuron 2 in regime 1
+    for one, other in zip(before, run(network, history), strict=True):
+        moved = (one != other).any(0)  # (window, target)
+        np.testing.assert_array_equal(moved, (domains()[0] == 1)[:, None] & (torch.arange(N) == 2))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_permuted_neurons_permute_the_forecast(kind, history):
     order = [2, 0, 3, 1]
