@@ -109,3 +109,13 @@ def test_the_stored_table_is_of_whole_worlds():
     np.testing.assert_array_equal(table.n_found_top_k, table.n_edges)
     per_training = table.groupby(["network", "model"]).readout.nunique()
     assert set(per_training) <= {6, 7}
+
+
+def test_the_stored_limits_are_of_the_grids_and_reach_what_the_book_says():
+    table = pd.read_csv(ROOT / "book" / "results" / "decoder_only_limits.csv")
+    assert (table.seed >= 3200).all() and not table.duplicated(["network", "model", "readout"]).any()
+    paths = [ROOT / "benchmarks" / f"{name}.yaml" for name in decoder_only.TABLES["decoder_only_limits"]]
+    assert set(table.network) <= {str(network) for path in paths for network in sweep.read_grid(path).networks}
+    told = table[table.model == "told the regime"].groupby("world").f1_top_k.mean()
+    for n, published in ((2, 0.785), (5, 0.74), (10, 0.615)):
+        assert told[f"linear, {n} domains"] > published
