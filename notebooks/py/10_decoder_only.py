@@ -390,10 +390,10 @@ within.groupby(["world", "test"], sort=False)[columns].mean().round(2)
 # - **Short recordings are enough, short trainings are not.** With 5,000 steps F1 is 1.00 in the linear world and .96 in the additive one, on
 #   one recording each. On a world of our own 5,000 steps gave .88 after 280 updates and 1.00 after 1,100; 25 neurons .80 after 1,100
 #   and .93 after 3,000.
-# - **On voltages of spiking neurons it finds little**: AUROC .68 to .74 by gradients and .55 to .60 by attention, where MVGC has .78 to .96, in four
-#   networks of 20 neurons, with a training that forecasts badly.
-# - Not measured: three replicates of size, lags and length, 100 neurons, recordings of 100,000 steps and more, and 40 spiking
-#   neurons. Their grids are in `benchmarks/`.
+# - **On voltages of spiking neurons it finds little**: AUROC .68 to .74 by gradients and .55 to .60 by attention, where MVGC has .78 to
+#   .96, in four networks of 20 neurons, with a training that forecasts badly.
+# - Not measured: three replicates of size, lags, length and four layers, 100 neurons, recordings of other lengths, 40 spiking neurons,
+#   and Causalformer and NeuralGranger on these worlds. Grids of all but the last are in `benchmarks/`.
 #
 # ## What to vary
 #
