@@ -5,9 +5,11 @@
     python benchmarks/decoder_only.py
 
 Collects whatever is there. Writes book/results/decoder_only.csv, one row for each world, model and readout, and its
-provenance, decoder_only.json: F1, precision, recall and structural Hamming distance against the lagged truth, own
-history included, of the graph of the k largest scores (top_k; k is the true number of edges) and of the graph that ends
-at the widest gap (gap; it is told nothing), and AUROC and AUPRC of the scores. Prints means over networks.
+provenance, decoder_only.json; with --table decoder_only_limits the same of the grids of regimes, sizes, lags and
+lengths (`TABLES` says which). Their scores: F1, precision, recall and structural Hamming distance against the lagged
+truth, own history included, of the graph of the k largest scores (top_k; k is the true number of edges) and of the
+graph that ends at the widest gap (gap; it is told nothing), and AUROC and AUPRC of the scores. Prints means over
+networks.
 """
 
 import argparse
@@ -24,7 +26,20 @@ import causalkit.sweep as sweep
 from causalkit import lagged_graphs, lagged_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
-GRIDS = ("decoder_only", "decoder_only_depth")
+TABLES = {
+    "decoder_only": ("decoder_only", "decoder_only_depth", "decoder_only_deep"),
+    "decoder_only_limits": (
+        "decoder_only_domains", "decoder_only_neurons", "decoder_only_lags25", "decoder_only_lags50",
+        *(f"decoder_only_steps{n}" for n in (5000, 10000, 20000, 100000, 1000000)),
+    ),
+}  # fmt: skip
+CHOSEN = {
+    "decoder_only": "Training and the rule of the gap were chosen on seeds 2000 to 2003; a first sweep, on seeds 3100 "
+    "and 3101, of one member with four heads missed three edges of one linear world, upon which eight heads and two "
+    "members were chosen on seeds 2002 and 2003",
+    "decoder_only_limits": "Sizes of network and training are those of decoder_only.csv, but for epochs and batch, "
+    "which were chosen on seed 2000",
+}
 RULES = {"top_k": lambda k: {"top_k": k}, "gap": lambda k: {"widest_gap": True}}
 SCORES = ("f1", "precision", "recall", "shd")
 VERSIONS = ("causalkit", "algorithm_version", "numpy", "torch", "python", "date")
@@ -82,8 +97,8 @@ def table_of(units: list[sweep.Unit], store: Path) -> pd.DataFrame:
 
 
 def means_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over the networks of each world, model and readout."""
-    groups = table.groupby(["world", "model", "readout"], sort=False)
+    """Means over the networks of each world, length, model and readout."""
+    groups = table.groupby(["world", "n_steps", "model", "readout"], sort=False)
     columns = ["f1_top_k", "f1_gap", "precision_gap", "recall_gap", "auroc"]
     means = groups[columns].mean()
     means.insert(0, "networks", groups["network"].nunique())
@@ -93,14 +108,15 @@ def means_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grids", type=Path, nargs="+",
-                        default=[ROOT / "benchmarks" / f"{name}.yaml" for name in GRIDS])  # fmt: skip
+    parser.add_argument("--table", choices=TABLES, default="decoder_only", help="default: %(default)s")
+    parser.add_argument("--grids", type=Path, nargs="+", help="default: those of the table")
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "decoder_only", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "decoder_only.csv")
+    parser.add_argument("--out", type=Path, help="default: the table, in book/results")
     parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
     arguments = parser.parse_args()
+    out = arguments.out or ROOT / "book" / "results" / f"{arguments.table}.csv"
     planned, tables = {}, []
-    for grid in arguments.grids:
+    for grid in arguments.grids or [ROOT / "benchmarks" / f"{name}.yaml" for name in TABLES[arguments.table]]:
         units = sweep.units(sweep.read_grid(grid))
         part = table_of(units, arguments.store)
         tables.append(part)
@@ -109,23 +125,21 @@ def main() -> None:
     if table.empty:
         parser.exit(1, f"{arguments.store} holds no results of these grids: run the sweeps first (see --help)\n")
     if arguments.add:
-        table = sweep.with_earlier_rows(table, arguments.out, same=["network", "model"])
+        table = sweep.with_earlier_rows(table, out, same=["network", "model"])
     done = set(zip(table.network, table.model, strict=True))
-    sweep.write_table(table.round(4), arguments.out)
+    sweep.write_table(table.round(4), out)
     with pd.option_context("display.width", 240, "display.max_columns", None, "display.max_rows", None):
         print(means_of(table).round(3).to_string(), flush=True)
     provenance = {
-        "table": arguments.out.name,
+        "table": out.name,
         "written_by": "benchmarks/decoder_only.py, from the grids beside it",
-        "what": " ".join(__doc__.split("provenance, decoder_only.json: ")[1].split("Prints")[0].split()),
+        "what": " ".join(__doc__.split("Their scores: ")[1].split("Prints")[0].split()),
         "units": {grid: {"done": len(of & done), "planned": len(of)} for grid, of in planned.items()},
-        "networks": "seeds from 3200 on, on which nothing was chosen. Training and the rule of the gap were chosen on "
-        "seeds 2000 to 2003; a first sweep, on seeds 3100 and 3101, of one member with four heads missed three edges "
-        "of one linear world, upon which eight heads and two members were chosen on seeds 2002 and 2003",
+        "networks": f"seeds from 3200 on, on which nothing was chosen. {CHOSEN[arguments.table]}",
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
     }
-    sweep.write_provenance(arguments.out, provenance)
+    sweep.write_provenance(out, provenance)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,10 @@ class Windows:
         History steps of a window.
     scaling : Scaling
         What activity and time were scaled by.
+    domain : (n_windows,) or None
+        Number of the regime of the step that each window forecasts, where the windows are split within regimes.
     train, validation, test : (n, )
-        Indices of the windows of each part, 60, 20 and 20 % in the order of time.
+        Indices of the windows of each part, 60, 20 and 20 % in the order of time: of the recording, or of each regime.
     """
 
     activity: torch.Tensor
@@ -37,10 +39,14 @@ class Windows:
     starts: torch.Tensor
     context: int
     scaling: "Scaling"
+    domain: torch.Tensor | None = None
 
     @classmethod
-    def cut(cls, recording, context, normalization, device, scaling=None) -> "Windows":
+    def cut(cls, recording, context, normalization, device, scaling=None, domain=None) -> "Windows":
         """Cut `recording` to fit on it, or, given the `scaling` of an earlier fit, to forecast it.
+
+        With `domain` (n_times,), the regime of each row, the windows of every regime are split for themselves: the last
+        part of a recording whose regimes follow each other may be of one that no training window is of.
 
         Raises
         ------
@@ -55,6 +61,13 @@ class Windows:
                 f"the recording has {len(starts)} windows of {context} + 1 steps within a trial, and {fewest} are "
                 "needed: there would be nothing to learn from or to forecast; use longer trials or a smaller context"
             )
+        regime = None if domain is None else np.unique(np.asarray(domain)[starts + context], return_inverse=True)[1]
+        train, *held_out = _parts(len(starts), regime) if scaling is None else [None]
+        if not all(map(len, held_out)):
+            raise ValueError(
+                "no regime has the five windows of which one is validated on and one tested: use longer regimes, or "
+                "leave out the variable domain"
+            )
         values = recording["activity"].values.astype(np.float64)
         if not np.isfinite(values).all():
             bad = recording["neuron"].values[~np.isfinite(values).all(0)].tolist()
@@ -62,17 +75,23 @@ class Windows:
                 f"activity has values that are not finite in neurons {bad}: forecasts would be NaN; interpolate them"
             )
         if scaling is None:
-            last_train = int(starts[split(len(starts))[0].stop - 1]) + context
-            scaling = Scaling.of(recording, slice(None) if normalization == "paper" else slice(0, last_train + 1))
+            if normalization == "paper":
+                rows = slice(None)
+            elif regime is None:
+                rows = slice(0, int(starts[train[-1]]) + context + 1)
+            else:
+                rows = np.unique(starts[train][:, None] + np.arange(context + 1))
+            scaling = Scaling.of(recording, rows)
         return cls(
             torch.tensor((values - scaling.mean) / scaling.sd, dtype=torch.float32, device=device),
             torch.tensor(scaling.clock(recording["time"].values), dtype=torch.float32, device=device),
             torch.tensor(starts, device=device), context, scaling,
+            None if regime is None else torch.tensor(regime, device=device),
         )  # fmt: skip
 
     def _part(self, number):
-        part = split(len(self.starts))[number]
-        return torch.arange(part.start, part.stop, device=self.starts.device)
+        regime = None if self.domain is None else self.domain.cpu().numpy()
+        return torch.as_tensor(_parts(len(self.starts), regime)[number], device=self.starts.device)
 
     train = property(lambda self: self._part(0))
     validation = property(lambda self: self._part(1))
@@ -87,6 +106,18 @@ class Windows:
     def targets(self, windows):
         """The values to forecast, (S, B, N)."""
         return self.activity[self.starts[windows] + self.context]
+
+
+def _parts(n_windows, regime=None):
+    """Indices of training, validation and test windows; with the number of each window's regime, regime by regime."""
+    if regime is None:
+        return [np.arange(part.start, part.stop) for part in split(n_windows)]
+    order = np.argsort(regime, kind="stable")
+    size = np.bincount(regime)
+    place = np.empty(n_windows, dtype=int)  # among the windows of its regime
+    place[order] = np.arange(n_windows) - np.repeat(size.cumsum() - size, size)
+    fifth = 5 * place // size[regime]
+    return [np.flatnonzero(fifth < 3), np.flatnonzero(fifth == 3), np.flatnonzero(fifth == 4)]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from causalkit.methods.decoder_only_network import DecoderOnlyNetwork
 from causalkit.nn import LayerNorm, Linear
 from causalkit.recording import from_array
 from causalkit.relevance import AttnLRPRules, RelevanceRules
+from causalkit.windows import Windows
 
 N, L, WINDOWS = 4, 3, 12
 TINY = {
@@ -75,12 +76,24 @@ def test_windows_members_and_targets_do_not_act_on_each_other(kind, history):
         np.testing.assert_array_equal((one == other).all(1).all(0).numpy(), [True, True, False, True])
 
 
+def test_every_target_has_a_question_of_its_own_in_each_regime(history):
+    network = network_of("domains")
+    before = run(network, history)
+    network.domain.weight.data[:, 1 * N + 2] += 1  # neuron 2 in regime 1
+    for one, other in zip(before, run(network, history), strict=True):
+        moved = (one != other).any(0)  # (window, target)
+        np.testing.assert_array_equal(moved, (domains()[0] == 1)[:, None] & (torch.arange(N) == 2))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_permuted_neurons_permute_the_forecast(kind, history):
     order = [2, 0, 3, 1]
     network, permuted = network_of(kind), network_of(kind)
     for part in (permuted.tokens.value, permuted.tokens.neuron, permuted.target):
         part.weight.data = part.weight.data[:, order]
+    if network.domain is not None:  # regime-major
+        by_target = permuted.domain.weight.data.unflatten(1, (-1, N))
+        permuted.domain.weight.data = by_target[:, :, order].flatten(1, 2)
     for part in ("weight", "bias"):
         getattr(permuted.readout, part).data = getattr(permuted.readout, part).data[:, order]
     for one, other in zip(run(network, history), run(permuted, history[:, :, order]), strict=True):
@@ -251,10 +264,13 @@ def test_ranks_of_a_linear_model(history):
 # ---- domains
 
 
-def two_regimes(n_steps=4000):
-    """Neuron 0 drives neuron 1 with a sign that changes every 20 steps."""
+REGIMES = TINY | {"context": 1, "embedding_dim": 16, "max_epochs": 8, "learning_rate": 1e-2}
+
+
+def two_regimes(n_steps=4000, each=20):
+    """Neuron 0 drives neuron 1 with a sign that changes after `each` steps."""
     rng = np.random.default_rng(5)
-    domain, x = np.arange(n_steps) // 20 % 2, rng.standard_normal((n_steps, 3))
+    domain, x = np.arange(n_steps) // each % 2, rng.standard_normal((n_steps, 3))
     for t in range(1, n_steps):
         x[t, 1] += (1 - 2 * domain[t]) * x[t - 1, 0]
     return from_array(x, kind="other", variables={"domain": ("time", domain)})
@@ -262,14 +278,55 @@ def two_regimes(n_steps=4000):
 
 def test_a_network_that_is_told_the_domain_forecasts_both():
     recording = two_regimes()
-    options = TINY | {"context": 1, "embedding_dim": 16, "max_epochs": 8, "learning_rate": 1e-2}
-    blind, told = (DecoderOnlyTransformer(n_domains=n, **options).fit(recording) for n in (1, 2))
+    blind, told = (DecoderOnlyTransformer(n_domains=n, **REGIMES).fit(recording) for n in (1, 2))
     assert told.diagnostics_.ensemble_test_r2[1] > 0.4 > 0.1 > blind.diagnostics_.ensemble_test_r2[1]
     score = told.connectivity_.score
     assert score[1, 0] > 10 * np.nanmax(score.where(score != score[1, 0]))
     swapped = recording.assign(domain=1 - recording.domain)
     one, other = (told.predict(each).prediction[:, 1].values for each in (recording, swapped))
     assert np.corrcoef(one, other)[0, 1] < -0.9
+
+
+def test_every_domain_is_learned_and_tested_where_they_follow_each_other():
+    # with 60, 20 and 20 % of the whole, half of what is learned and all that is tested would be of the second domain
+    recording = two_regimes(each=2000)
+    told = DecoderOnlyTransformer(n_domains=2, **REGIMES).fit(recording)
+    assert told.diagnostics_.ensemble_test_r2[1] > 0.4
+    assert abs(DecoderOnlyTransformer(**REGIMES).fit(recording).diagnostics_.ensemble_test_r2[1]) < 0.1
+
+
+def test_windows_are_split_within_each_domain():
+    domain = np.repeat([7, 3, 7], [40, 13, 27])  # 65, of which two begin in another domain, and 13 windows
+    x = np.random.default_rng(10).standard_normal((80, 2))
+    x[domain == 3] += 5
+    recording = from_array(x, kind="other", variables={"domain": ("time", domain)})
+    data = Windows.cut(recording, 2, "train", "cpu", domain=domain)
+    parts = [data.train, data.validation, data.test]
+    assert sorted(torch.cat(parts).tolist()) == list(range(78))
+    for label, sizes in ((7, [39, 13, 13]), (3, [8, 3, 2])):
+        of_it = [part[domain[data.starts[part] + 2] == label] for part in parts]
+        assert [len(part) for part in of_it] == sizes
+        assert of_it[0].max() < of_it[1].min() and of_it[1].max() < of_it[2].min()  # in the order of time
+    rows = np.unique(data.starts[data.train].numpy()[:, None] + np.arange(3))  # what training sees scales it
+    np.testing.assert_allclose(data.scaling.mean, x[rows].mean(0))
+    # the same windows of a regime that has another name, and of the recording when it is forecast
+    for again in (Windows.cut(recording, 2, "train", "cpu", domain=9 - domain),
+                  Windows.cut(recording, 2, "train", "cpu", data.scaling, domain)):  # fmt: skip
+        assert all(torch.equal(*pair) for pair in zip(parts, (again.train, again.validation, again.test), strict=True))
+
+
+def test_one_domain_is_split_as_none():
+    x = np.random.default_rng(11).standard_normal((205, 3))
+    one = from_array(x, kind="other", variables={"domain": ("time", np.zeros(205, dtype=int))})
+    scores = [DecoderOnlyTransformer(**TINY).fit(recording).connectivity_.lag_score for recording in (x, one)]
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+
+
+def test_domains_too_short_to_be_tested_on_are_refused():
+    recording = two_regimes(100).assign(domain=("time", np.arange(100) // 4))
+    with pytest.raises(ValueError, match="no regime has the five windows.*leave out the variable domain"):
+        DecoderOnlyTransformer(**TINY).fit(recording)
+    assert DecoderOnlyTransformer(**TINY).fit(recording.drop_vars("domain")).connectivity_.sizes["lag"] == 2
 
 
 def test_domains_that_are_missing_or_unknown_are_refused():

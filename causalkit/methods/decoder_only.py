@@ -56,7 +56,8 @@ class DecoderOnlyTransformer(StoredNetwork, Method):
         Probability, of what a layer adds.
     n_domains : int
         Regimes that the network is told of, by the recording's variable ``domain (time)``, whole numbers below it. 1
-        tells it nothing, whether the recording has domains or not.
+        tells it nothing, whether the recording has domains or not. Of a recording that has, the windows of every domain
+        are split into training, validation and test for themselves.
     readout : {"gradient_energy", "score_energy", "gradient_x_input", "relevance", "attn_lrp"}
         What ``connectivity_`` holds; `causalkit.readouts.read` reads the others without training again.
     more_readouts : sequence of str
@@ -140,14 +141,16 @@ class DecoderOnlyTransformer(StoredNetwork, Method):
         neurons = recording["neuron"].values
         values = self._hyperparameters(len(neurons))
         self.device_ = choose_device(self.device)
-        data = Windows.cut(recording, values["context"], self.normalization, self.device_)
+        data = self._windows(recording, self.device_)
         domain = self._domains(recording, data)
         warn_of_silence(recording, data)
         seeds = [int(self.random_state) + member for member in range(values["n_seeds"])]
         self.network_ = self._network(values, len(neurons)).initialize(seeds).to(self.device_).eval()
         self.scaling_ = data.scaling
+        learned_from = torch.cat([data.train, data.validation])
 
         def mean_loss(network, windows):
+            windows = learned_from[windows]
             return -log_density(*_forward(network, data, domain, windows), data.targets(windows)).mean((1, 2))
 
         history = train(
@@ -215,8 +218,7 @@ class DecoderOnlyTransformer(StoredNetwork, Method):
         parts = values | {"max_epochs": None, "version": self.algorithm_version}
         parts |= {"readout": None, "more_readouts": None, "n_windows": None}
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
-        told = ("domain",) if self.n_domains > 1 else ()
-        digest_recording(digest, recording, ("activity", "time", "neuron", "trial", *told))
+        digest_recording(digest, recording, ("activity", "time", "neuron", "trial", "domain"))
         return digest.hexdigest()
 
     def _domains(self, recording, data):
@@ -322,14 +324,20 @@ class DecoderOnlyTransformer(StoredNetwork, Method):
     def _data(self, recording):
         self._require_fit()
         refuse_other_neurons(recording, self.connectivity_["target"].values)
-        data = Windows.cut(recording, self.context, self.normalization, self.device_, self.scaling_)
+        data = self._windows(recording, self.device_, self.scaling_)
         return data, self._domains(recording, data)
+
+    def _windows(self, recording, device, scaling=None):
+        """Windows of the recording, those of each of its regimes split for themselves."""
+        given = "domain" in recording and recording["domain"].dims == ("time",)
+        domain = recording["domain"].values if given else None
+        return Windows.cut(recording, self.context, self.normalization, device, scaling, domain)
 
     def estimate_seconds(self, recording) -> float:
         """Seconds that `fit` will take: a few training steps timed here, times `max_epochs`."""
         recording = as_recording(recording)
         values = self._hyperparameters(recording.sizes["neuron"])
-        data = Windows.cut(recording, values["context"], self.normalization, choose_device(self.device))
+        data = self._windows(recording, choose_device(self.device))
         domain, seeds = self._domains(recording, data), range(values["n_seeds"])
         network = self._network(values, recording.sizes["neuron"]).initialize(seeds).to(data.activity.device)
         windows = min(4 * values["batch_size"], len(data.train))

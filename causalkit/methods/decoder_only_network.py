@@ -112,7 +112,8 @@ class DecoderOnlyNetwork(EnsembleModule):
         super().__init__()
         self.tokens = LagTokens(n_models, n_neurons, context, embedding_dim)
         self.target = Embedding(n_models, n_neurons, embedding_dim)
-        self.domain = Embedding(n_models, n_domains, embedding_dim) if n_domains > 1 else None
+        # one a target in each regime: a sum of one of each could not say which causes of which target have changed
+        self.domain = Embedding(n_models, n_domains * n_neurons, embedding_dim) if n_domains > 1 else None
         self.layers = nn.ModuleList(
             DecoderLayer(n_models, embedding_dim, n_heads, feedforward_dim, norm, dropout) for _ in range(n_layers)
         )
@@ -140,7 +141,7 @@ class DecoderOnlyNetwork(EnsembleModule):
         queries = self.target.weight[:, None].expand(models, windows, neurons, -1)
         if self.domain is not None:
             members = torch.arange(models, device=history.device)[:, None]
-            queries = queries + self.domain.weight[members, domain][:, :, None]
+            queries = queries + self.domain.weight.unflatten(1, (-1, neurons))[members, domain]
         queries = queries.flatten(1, 2)  # (S, B·N, C)
         for number, layer in enumerate(self.layers):
             key, value = layer.keys_and_values(past)
