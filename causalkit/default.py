@@ -12,6 +12,7 @@ import xarray as xr
 from scipy import stats
 
 from . import methods
+from .preprocess import decay_free
 from .recording import as_recording, normalize, trial_slices
 
 BY_KIND = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
@@ -34,14 +35,14 @@ class Choice:
         return methods.get(self.method)(**(self.parameters | more))
 
     def fit(self, recording) -> xr.Dataset:
-        """Fit it to a recording.
+        """Fit it to a recording, to calcium without the decay of its indicator.
 
         Returns
         -------
         Dataset (target, source)
             The method's `connectivity_`, whose attribute ``chosen_because`` says why this method.
         """
-        return self.explain(self.build().fit(recording).connectivity_)
+        return self.explain(self.build().fit(decay_free(as_recording(recording))).connectivity_)
 
     def explain(self, result: xr.Dataset) -> xr.Dataset:
         """Add to a result why this method was taken, where the recording chose it."""
@@ -51,13 +52,13 @@ class Choice:
 def choose(recording) -> Choice:
     """Choose a method for a recording.
 
-    1. Spikes and calcium have methods of their own.
+    1. Spikes have a method of their own.
     2. Where at least a twentieth of all pairs are coupled within a time step, and at least twice as many as over it,
        given the past of all, cause and effect fall into the same row: no lagged method can see them.
        `PartialCorrelation` sees who belongs together, and no direction. Voltages in steps of 2 ms or less are not
-       asked.
-    3. With up to 1,000 time steps and 30 neurons, `GaussianProcessGranger`, which needs few rows and no form of the
-       influence. Else `SingleIndexGranger`.
+       asked; calcium is asked without the decay of its indicator (`preprocess.without_decay`).
+    3. Other calcium goes to `MVGC`. With up to 1,000 time steps and 30 neurons, `GaussianProcessGranger`, which needs
+       few rows and no form of the influence. Else `SingleIndexGranger`.
 
     Parameters
     ----------
@@ -75,16 +76,18 @@ def choose(recording) -> Choice:
     """
     recording = as_recording(recording)
     kind, (n_times, n_neurons) = recording.attrs["kind"], recording["activity"].shape
-    if kind in ("spikes", "calcium"):
+    if kind == "spikes":
         return by_kind(recording)
     coarse = kind != "voltage" or recording.attrs["dt_ms"] > VOLTAGE_MS
-    within, over = coupled_shares(recording) if coarse else (0.0, 0.0)
+    within, over = coupled_shares(decay_free(recording)) if coarse else (0.0, 0.0)
     if within >= max(LEAST, RATIO * over):
         return Choice(
             "partial_correlation", {"bin_steps": 1},
             f"{100 * within:.0f} % of all pairs are coupled within a time step and {100 * over:.0f} % over one: the "
             "steps are too long to see a direction",
         )  # fmt: skip
+    if kind == "calcium":
+        return by_kind(recording)
     if n_times <= FEW_ROWS and n_neurons <= FEW_NEURONS:
         return Choice("gaussian_process", why=f"{n_times:,} time steps of {n_neurons} neurons are few")
     return Choice(BY_KIND[kind], why=f"{n_times:,} time steps of {n_neurons} neurons")
@@ -93,11 +96,11 @@ def choose(recording) -> Choice:
 def by_kind(recording: xr.Dataset) -> Choice:
     """Choose by the kind of a recording alone.
 
-    `SingleIndexGranger` for voltages and other smooth activity, `SpikeIndexGranger` for spikes, `MVGC` for calcium, in
-    whose frames cause and effect come together.
+    `SingleIndexGranger` for voltages and other smooth activity, `SpikeIndexGranger` for spikes, `MVGC` for calcium,
+    whose frames must be of 10 ms or less to show a direction.
     """
     kind = recording.attrs["kind"]
-    more = ": cause and effect share a frame, see the book before you trust an arrow" if kind == "calcium" else ""
+    more = ": with frames of over 10 ms see the book before you trust an arrow" if kind == "calcium" else ""
     return Choice(BY_KIND[kind], why=f"the recording is of kind {kind}{more}")
 
 

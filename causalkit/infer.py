@@ -217,15 +217,16 @@ def run(arguments) -> None:
 
 def read(arguments) -> xr.Dataset:
     """Read the recording that the command line asks for, prepared as it asks; calcium without its indicator's decay."""
+    if arguments.decay_ms:
+        preprocess.positive("decay_ms", arguments.decay_ms, "the time in which the indicator falls by e, in ms")
     recording = io.read(
         arguments.input, dt_ms=arguments.dt_ms, kind=arguments.kind, neurons=arguments.neurons, start=arguments.start,
         stop=arguments.stop, series=arguments.series, epochs=arguments.epochs, bin_ms=arguments.bin_ms,
         resample_ms=arguments.resample_ms, detrend=arguments.detrend,
     )  # fmt: skip
-    decay_ms = arguments.decay_ms
-    if decay_ms is None and recording.attrs["kind"] == "calcium" and not preprocess.decay_taken_out(recording):
-        decay_ms = preprocess.INDICATOR_MS
-    return preprocess.without_decay(recording, decay_ms) if decay_ms else recording
+    if arguments.decay_ms is None:
+        return preprocess.decay_free(recording)
+    return preprocess.without_decay(recording, arguments.decay_ms) if arguments.decay_ms else recording
 
 
 def _asked(text):

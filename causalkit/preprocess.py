@@ -203,6 +203,12 @@ def without_decay(recording: xr.Dataset, decay_ms: float = INDICATOR_MS) -> xr.D
     return noted(result, "without_decay", decay_ms=decay_ms)
 
 
+def decay_free(recording: xr.Dataset) -> xr.Dataset:
+    """A calcium recording without its decay, of 1,000 ms if it still has it; any other recording as it is."""
+    has_it = recording.attrs["kind"] == "calcium" and not decay_taken_out(recording)
+    return without_decay(recording) if has_it else recording
+
+
 def decay_taken_out(recording: xr.Dataset) -> bool:
     """Whether `without_decay` is in a recording's history."""
     return any(done["step"] == "without_decay" for done in history(recording))

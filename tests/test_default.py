@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from causalkit import PartialCorrelation, from_array, metrics, simulate
-from causalkit.default import choose, coupled_shares
+from causalkit.default import Choice, choose, coupled_shares
 from causalkit.methods import METHODS
 
 
@@ -48,6 +48,19 @@ def test_the_choice_follows_kind_and_length(world, method):
     for seed in (4000, 4001, 4002):
         choice = choose(world(seed))
         assert choice.method == method and choice.why and choice.method in METHODS
+
+
+@pytest.mark.parametrize("frame_ms, method", [(33.0, "partial_correlation"), (5.0, "mvgc")])
+def test_calcium_has_a_direction_in_short_frames_only(frame_ms, method):
+    """And the chosen one of the two ranks better, on each of three networks."""
+    both = [Choice("partial_correlation", {"bin_steps": 1}), Choice("mvgc")]
+    for seed in (4000, 4001, 4002):
+        neurons = simulate.izhikevich(10, 0.3, 60_000, random_state=seed)
+        seen = simulate.observe_calcium(neurons, frame_ms=frame_ms)
+        choice = choose(seen)
+        assert choice.method == method and choice.fit(seen).chosen_because == choice.why
+        auroc = {c.method: metrics.auroc(neurons.connectivity, c.fit(seen).score) for c in both}
+        assert max(auroc, key=auroc.get) == method
 
 
 def test_shares_are_those_of_chance_where_nothing_is_coupled(rng):

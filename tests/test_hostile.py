@@ -271,6 +271,7 @@ def test_when_one_of_several_outputs_fails_none_is_left(hostile, capsys, monkeyp
         (["--method", "mvgc,random", "--param", "order=2"], "--param belongs to one method"),
         (["--bin-ms", "5", "--resample-ms", "5"], "give one of them"),
         (["--bin-ms", "-5"], "bin_ms is -5.0"),
+        (["--decay-ms", "-5"], "decay_ms is -5.0"),
         (["--resample-ms", "nan"], "resample_ms is nan"),
         (["--detrend", "sideways"], "use constant, linear, or highpass:SECONDS"),
         (["--method", "causalformer"], "causalformer has no p-values: write .csv"),

@@ -9,7 +9,17 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from causalkit import MVGC, GaussianProcessGranger, connectivity, infer, io, methods, preprocess, significance
+from causalkit import (
+    MVGC,
+    GaussianProcessGranger,
+    connectivity,
+    infer,
+    io,
+    methods,
+    preprocess,
+    significance,
+    simulate,
+)
 from causalkit.cli import main
 from causalkit.default import Choice, choose
 from causalkit.methods.random_scores import RandomScores
@@ -126,6 +136,17 @@ def test_auto_chooses_by_the_recording_and_says_why(tmp_path, capsys):
     assert "chosen_because" not in connectivity.from_netcdf(tmp_path / "m.nc").attrs
     assert run("infer", tmp_path / "slow.nc", "--method", "auto,mvgc", "--out", tmp_path / "s.nc") == 2
     assert "give it alone" in capsys.readouterr().err
+
+
+def test_calcium_loses_the_decay_of_its_indicator_unless_it_is_left_in(tmp_path):
+    seen = simulate.observe_calcium(simulate.izhikevich(4, 0.3, 20_000, random_state=7003))
+    io.write_recording(seen, tmp_path / "seen.nc")
+    for options, expected in (([], preprocess.without_decay(seen)), (["--decay-ms", 0], seen),
+                              (["--decay-ms", 400], preprocess.without_decay(seen, 400))):  # fmt: skip
+        out = ["--method", "mvgc", "--out", tmp_path / "r.nc", "--overwrite"]
+        assert run("infer", tmp_path / "seen.nc", *out, *options) == 0
+        found = connectivity.from_netcdf(tmp_path / "r.nc").score
+        xr.testing.assert_allclose(found, MVGC().fit(expected).connectivity_.score)
 
 
 def test_several_methods_go_into_one_file(file, tmp_path, capsys):

@@ -8,7 +8,7 @@ from sklearn.covariance import ledoit_wolf
 
 from causalkit import connectivity
 from causalkit.methods.base import Method, Traits, check_whole
-from causalkit.preprocess import INDICATOR_MS, decay_taken_out, positive, without_decay
+from causalkit.preprocess import decay_free, positive, without_decay
 from causalkit.recording import KINDS, trial_slices
 
 
@@ -77,10 +77,8 @@ class PartialCorrelation(Method):
 
     def _fit(self, recording: xr.Dataset) -> xr.Dataset:
         neurons = recording.neuron.values.tolist()
-        decay_ms = self.decay_ms
-        if decay_ms is None and recording.attrs["kind"] == "calcium" and not decay_taken_out(recording):
-            decay_ms = INDICATOR_MS
-        binned = add_up(recording if decay_ms is None else without_decay(recording, decay_ms), self.bin_steps)
+        new = decay_free(recording) if self.decay_ms is None else without_decay(recording, self.decay_ms)
+        binned = add_up(new, self.bin_steps)
         if len(binned) < 2:
             raise ValueError(
                 f"the trials hold {len(binned)} full bins of {self.bin_steps} steps: a correlation needs two; lower "
