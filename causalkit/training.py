@@ -5,8 +5,12 @@ the windows it is told.
 """
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +92,14 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
+@cache
+def bfloat16_kills() -> bool:
+    """Whether a product in bfloat16 kills the process: virtual machines announce instructions (AMX) that fail."""
+    trial = "import torch; a = torch.ones(64, 64, dtype=torch.bfloat16); a @ a"
+    ended = subprocess.run([sys.executable, "-c", trial], capture_output=True)  # it takes the process with it: try one
+    return ended.returncode == -signal.SIGILL
+
+
 def device_name(device: torch.device) -> str:
     """What a reader calls the device: the GPU's name, or "CPU" with the threads in use."""
     if device.type == "cuda":
@@ -164,6 +176,12 @@ class _Run:
 
     def __init__(self, model, seeds, schedule):
         self.model, self.seeds, self.schedule = model, seeds, schedule
+        if schedule.precision == "bfloat16" and self.device.type == "cpu" and bfloat16_kills():
+            raise RuntimeError(
+                "precision='bfloat16' would end this process: the processor announces instructions for it that it does "
+                "not run; set the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before Python starts, or "
+                "take precision='float32'"
+            )
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
         )

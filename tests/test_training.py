@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from causalkit import nn
-from causalkit.training import Schedule, choose_device, train
+from causalkit import nn, training
+from causalkit.training import Schedule, bfloat16_kills, choose_device, train
 
 SCHEDULE = Schedule(batch_size=8, learning_rate=0.05, weight_decay=0.0, max_epochs=30, patience=3)
 
@@ -161,3 +161,24 @@ def test_devices():
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ValueError, match="device='warp' cannot be used here .* take 'auto', 'cpu' or 'cuda'"):
         choose_device("warp")
+
+
+def test_bfloat16_is_refused_where_it_would_end_the_process(monkeypatch):
+    mixed = replace(SCHEDULE, precision="bfloat16", max_epochs=1)
+    fit([0], mixed)  # with the instructions that conftest.py leaves it runs
+    monkeypatch.setattr(training, "bfloat16_kills", lambda: True)
+    with pytest.raises(RuntimeError, match="ONEDNN_MAX_CPU_ISA"):
+        fit([0], mixed)
+    fit([0], SCHEDULE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_processor_that_kills_is_found_out(monkeypatch, tmp_path):
+    dies = tmp_path / "python"
+    for ending, found in (("kill -ILL $$", True), ("exit 1", False), ("exit 0", False)):
+        dies.write_text(f"#!/bin/sh\n{ending}\n")
+        dies.chmod(0o755)
+        bfloat16_kills.cache_clear()
+        monkeypatch.setattr(training.sys, "executable", str(dies))
+        assert bfloat16_kills() is found
+    bfloat16_kills.cache_clear()
