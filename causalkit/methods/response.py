@@ -183,17 +183,16 @@ def evaluate(model: Response, own, index, rows=None) -> tuple[Array, Array]:
 
     Of the chosen `rows` of `own` only, where these are given; then `index` is given for these.
     """
-    forecasts, gains = [], []
+    forecasts, gains = np.empty(index.shape), np.empty(index.shape)  # a list of parts would leave holes in memory
     step = max(1, CHUNK // own.shape[1])
     for start in range(0, index.shape[1], step):
         chosen = slice(start, start + step)
         part = own[chosen if rows is None else torch.as_tensor(rows[chosen])].expand(model.n_models, -1, -1, -1)
-        at = index[:, start : start + step].clone().requires_grad_()
+        at = index[:, chosen].clone().requires_grad_()
         forecast = model(part, at)
         (gain,) = torch.autograd.grad(forecast.sum(), at)
-        forecasts.append(forecast.detach())
-        gains.append(gain)
-    return torch.cat(forecasts, 1).double().numpy(), torch.cat(gains, 1).double().numpy()
+        forecasts[:, chosen], gains[:, chosen] = forecast.detach().numpy(), gain.numpy()
+    return forecasts, gains
 
 
 @torch.no_grad()

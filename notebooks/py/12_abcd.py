@@ -514,8 +514,8 @@ by_task[list(shown)].mean().rename(columns=shown).round(2)
 #   they leave open is marked as open. That is more than a score says, and less than a graph of arrows pretends.
 # - With an oracle the search finds all that can be found, in every graph small enough to list what could be found. It asks less than
 #   PC and FCI, on average.
-# - With data edges come back, marks much less: even without measurement noise, about half are right on average of the kinds of graph
-#   (of random graphs and 10,000 samples, four in five). Read a single arrow
+# - With data edges come back, marks much less: even without measurement noise, and where arrows are not trusted, two in five are
+#   right over all graphs, and none in trees (of random graphs and 10,000 samples, four in five). Read a single arrow
 #   with care, above all where the first tests were close. Effects without a straight part and near copies hide edges, and nothing
 #   warns of it.
 # - $AA^\top$ gives the graph if a head attends as $(I - G)^{-1}$ does. **Heads of these transformers do not.** They forecast nearly as
@@ -526,7 +526,7 @@ by_task[list(shown)].mean().rename(columns=shown).round(2)
 # - $AA^\top$ is symmetric, and the sample size behind its p-values is assumed. Direction comes from triples alone. On neurons attention
 #   itself tells who drives whom in 97 of 100 pairs, and the arrows of ABCD do no better than a coin.
 # - CLEANN's small explanations come from trying sets, not from the graph: the same search in the order of attention finds smaller
-#   ones, and more of them.
+#   ones for the same predictions, and more of them.
 #
 # ## What to vary
 #
