@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and BLAS start: small problems, and exact repeats
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch: small problems, and exact repeats
 
 # Some virtual machines announce AMX and kill the process that uses it (bfloat16): the tests do without.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
@@ -12,7 +12,9 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
 
+threadpool_limits(1)  # of BLAS, which a plugin of pytest has started by now
 settings.register_profile("causalkit", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("causalkit")
 

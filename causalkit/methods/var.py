@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import lapack
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
+from threadpoolctl import threadpool_limits
 
 from causalkit.methods.blocks import blocks
 
@@ -277,7 +278,8 @@ def spectral_radius(coefficients: ArrayLike) -> float:
         return _largest_modulus(a)
     companion = np.eye(order * n_neurons, k=-n_neurons)
     companion[:n_neurons] = np.hstack(a)
-    return float(np.abs(np.linalg.eigvals(companion)).max())
+    with threadpool_limits(1):  # many small steps: a thread that waits for another makes them fifty times slower
+        return float(np.abs(np.linalg.eigvals(companion)).max())
 
 
 def _largest_modulus(a: Array) -> float:
