@@ -245,7 +245,7 @@ def _add_reading_options(command):
     command.add_argument("--resample-ms", metavar="X", type=float, help="a longer time step, after a low-pass filter")
     command.add_argument("--detrend", metavar="HOW", help="constant, linear or highpass:SECONDS")
     command.add_argument("--decay-ms", metavar="X", type=float,
-                         help="decay of the calcium indicator, taken out; default: 1000 for calcium, 0: not here")
+                         help="decay of the calcium indicator, taken out; default: 1000 for calcium, 0: none")
     command.add_argument("--dt-ms", metavar="X", type=float, help="time step in ms, where the file lacks it")
     command.add_argument("--kind", choices=_KINDS, help="what the numbers are; default: the file's, else voltage")
     command.add_argument("--neurons", metavar="A,B,C", type=_names, help="use these neurons only")

@@ -18,6 +18,7 @@ from .recording import as_recording, normalize, trial_slices
 BY_KIND = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
 LEVEL = 0.01  # at which a pair counts as coupled
 LEAST, RATIO = 0.05, 2.0  # share of pairs coupled within a step, and how many times that over a step
+FRAME_MS = 10.0  # of calcium: with longer ones arrows are little better than chance
 VOLTAGE_MS = 2.0  # longest step at which synapses take more than one
 FEW_ROWS, FEW_NEURONS = 1000, 30  # with as many a Gaussian process is a matter of minutes
 
@@ -100,7 +101,8 @@ def by_kind(recording: xr.Dataset) -> Choice:
     whose frames must be of 10 ms or less to show a direction.
     """
     kind = recording.attrs["kind"]
-    more = ": with frames of over 10 ms see the book before you trust an arrow" if kind == "calcium" else ""
+    slow = kind == "calcium" and recording.attrs["dt_ms"] > FRAME_MS
+    more = f": frames of {recording.attrs['dt_ms']:g} ms hold cause and effect, do not trust an arrow" if slow else ""
     return Choice(BY_KIND[kind], why=f"the recording is of kind {kind}{more}")
 
 
@@ -108,8 +110,8 @@ def coupled_shares(recording: xr.Dataset) -> tuple[float, float]:
     """Shares of pairs that are coupled within a time step, and over one, each given the last step of all.
 
     Of a linear forecast from the last step: the partial correlations of its errors by Fisher's z, unordered pairs; and
-    its coefficients by Student's t, ordered pairs; both at the level .01. NaN for fewer than three neurons, or fewer
-    than twice as many rows as neurons.
+    its coefficients by Student's t, ordered pairs; both at the level .01. NaN for fewer than three neurons, fewer
+    than 2 n + 10 rows, and a neuron that is constant or not finite: then the answer is no.
     """
     activity = recording["activity"]
     if not np.isfinite(activity).all() or (activity.max("time") == activity.min("time")).any():

@@ -226,7 +226,9 @@ def read(arguments) -> xr.Dataset:
     )  # fmt: skip
     if arguments.decay_ms is None:
         return preprocess.decay_free(recording)
-    return preprocess.without_decay(recording, arguments.decay_ms) if arguments.decay_ms else recording
+    if arguments.decay_ms:
+        return preprocess.without_decay(recording, arguments.decay_ms)
+    return preprocess.noted(recording, "without_decay", decay_ms=0.0)  # so that nothing later takes it out
 
 
 def _asked(text):

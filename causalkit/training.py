@@ -177,7 +177,7 @@ class _Run:
     def __init__(self, model, seeds, schedule):
         self.model, self.seeds, self.schedule = model, seeds, schedule
         if schedule.precision == "bfloat16" and self.device.type == "cpu" and bfloat16_kills():
-            raise RuntimeError(
+            raise ValueError(
                 "precision='bfloat16' would end this process: the processor announces instructions for it that it does "
                 "not run; set the environment variable ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before Python starts, or "
                 "take precision='float32'"

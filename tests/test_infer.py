@@ -149,6 +149,16 @@ def test_calcium_loses_the_decay_of_its_indicator_unless_it_is_left_in(tmp_path)
         xr.testing.assert_allclose(found, MVGC().fit(expected).connectivity_.score)
 
 
+def test_a_decay_that_is_left_in_is_left_in_by_every_method(tmp_path):
+    seen = simulate.observe_calcium(simulate.izhikevich(4, 0.3, 20_000, random_state=7003))
+    io.write_recording(seen, tmp_path / "seen.nc")
+    out = ["--method", "partial_correlation", "--param", "bin_steps=1", "--decay-ms", 0, "--out", tmp_path / "r.nc"]
+    assert run("infer", tmp_path / "seen.nc", *out) == 0
+    found = connectivity.from_netcdf(tmp_path / "r.nc").score
+    left_in = methods.get("partial_correlation")(bin_steps=1).fit(seen.assign_attrs(kind="other")).connectivity_.score
+    xr.testing.assert_allclose(found, left_in)
+
+
 def test_several_methods_go_into_one_file(file, tmp_path, capsys):
     outputs = [word for suffix in infer.SUFFIXES for word in ("--out", tmp_path / f"r{suffix}")]
     assert run("infer", file, "--method", "mvgc,pairwise_granger,random", "--fdr", 0.01, *outputs) == 0
