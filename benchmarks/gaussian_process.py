@@ -30,11 +30,16 @@ WORLDS = {
 }
 
 
+def below_column(level: float) -> str:
+    """Column of the share of p-values below a level: below_05."""
+    return f"below_{level:g}".replace("0.", "")
+
+
 def measure(world: str, seed: int) -> dict:
     """One network."""
     p = GaussianProcessGranger().fit(WORLDS[world](seed)).connectivity_.p_value.transpose("target", "source").values
     off = ~np.eye(len(p), dtype=bool)
-    below = {f"below_{level:g}".replace("0.", ""): (p[off] < level).mean() for level in LEVELS}
+    below = {below_column(level): (p[off] < level).mean() for level in LEVELS}
     edges = (significance.fdr(p)[off] <= 0.05).sum()
     return {"world": world, "seed": seed, "pairs": int(off.sum()), **below, "edges": int(edges)}
 
@@ -45,7 +50,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for world, part in table.groupby("world", sort=False):
         row = {"world": world, "networks": len(part), "pairs": int(part.pairs.sum())}
         for level in LEVELS:
-            shares = part[f"below_{level:g}".replace("0.", "")]
+            shares = part[below_column(level)]
             half = stats.t.ppf(0.9995, len(part) - 1) * shares.std() / np.sqrt(len(part))
             row[f"p < {level:g}"] = f"{shares.mean():.3f} ± {half:.3f}"
         rows.append(row | {"networks with an edge at FDR .05": int((part.edges > 0).sum())})

@@ -4,12 +4,14 @@
     python benchmarks/public_sets.py --data FOLDER [--add]
 
 Collects whatever is there. Writes book/results/benchmark.csv, one row for each set, replicate and method; the tables
-that the book shows, benchmark_ranking.csv and benchmark_sets.csv; and their provenance, benchmark.json. Prints the
-tables. Hyperparameters are the defaults of each method, the same on all sets; nothing was chosen on the public ones.
-Rows "auto" repeat, replicate by replicate, the row of the method that causalkit.default chooses.
+that the book shows, benchmark_ranking.csv, benchmark_sets.csv and benchmark_rule.csv; and their provenance,
+benchmark.json. Prints the tables. Hyperparameters are the defaults of each method, the same on all sets; nothing was
+chosen on the public ones. Rows "auto" repeat, replicate by replicate, the row of the method that causalkit.default
+chooses; benchmark_rule.csv says which that was. A figure is blank where a replicate has none.
 """
 
 import argparse
+import json
 import os
 import platform
 from pathlib import Path
@@ -17,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 import causalkit.sweep as sweep
-from causalkit import benchmark
+from causalkit import benchmark, default
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (benchmark.AUTO, "SingleIndexGranger", "GaussianProcessGranger", "NeuralGranger", "MVGC")
@@ -73,6 +75,26 @@ def ranking_of(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rule_of(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a set: what the default rule chose for how many replicates, what that is worth, and the single index."""
+    rows = []
+    for name, part in table.groupby("set", sort=True):
+        planned, auto = part.replicate.nunique(), part[part.method == benchmark.AUTO]
+        chosen = auto.parameters.map(lambda parameters: json.loads(parameters)["method"]).value_counts()
+        single = part[part.method == "SingleIndexGranger"]
+        rows.append({
+            "set": name, "replicates": planned,
+            "chosen": ", ".join(f"{method} {count}" for method, count in chosen.items()),
+            "AUROC": _of_all(auto.auroc, "mean", planned), "lowest": _of_all(auto.auroc, "min", planned),
+            "SingleIndexGranger": _of_all(single.auroc, "mean", planned),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _of_all(values: pd.Series, how: str, planned: int) -> str:
+    return _text(values.agg(how), 3) if values.count() == planned else ""
+
+
 def _text(value: float, digits: int) -> str:
     return "" if pd.isna(value) else f"{value:.{digits}f}"
 
@@ -92,7 +114,7 @@ def main() -> None:
     if table.empty:
         parser.exit(1, f"{arguments.store} holds no results: run causalkit benchmark first (see --help)\n")
     sweep.write_table(table, arguments.out)
-    for name, part in (("ranking", ranking_of(table)), ("sets", sets_of(table))):
+    for name, part in (("ranking", ranking_of(table)), ("sets", sets_of(table)), ("rule", rule_of(table))):
         sweep.write_table(part, arguments.out.with_name(f"{arguments.out.stem}_{name}.csv"))
         print(f"\n{name}\n{part.to_string(index=False)}", flush=True)
     provenance = {
@@ -101,6 +123,7 @@ def main() -> None:
         "what": " ".join(__doc__.split("Writes")[1].split()),
         "units": {"planned": len(plan.units) + len(plan.replicates), "with scores": int(table.auroc.notna().sum()),
                   "refused or failed": int(table.problem.notna().sum())},
+        "rule": " ".join(default.choose.__doc__.split("Parameters")[0].split()),
         "hyperparameters": benchmark.hyperparameters().splitlines(),
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -18,7 +18,7 @@ from .recording import as_recording, normalize, trial_slices
 BY_KIND = {"voltage": "single_index", "other": "single_index", "spikes": "spike_index", "calcium": "mvgc"}
 LEVEL = 0.01  # at which a pair counts as coupled
 LEAST, RATIO = 0.05, 2.0  # share of pairs coupled within a step, and how many times that over a step
-FRAME_MS = 10.0  # of calcium: with longer ones arrows are little better than chance
+FRAME_MS = 10.0  # of calcium: in longer ones partial correlation ranked better than MVGC
 VOLTAGE_MS = 2.0  # longest step at which synapses take more than one
 FEW_ROWS, FEW_NEURONS = 1000, 30  # with as many a Gaussian process is a matter of minutes
 

@@ -225,5 +225,7 @@ def test_the_stored_table_holds_what_it_says():
         chosen = json.loads(row.parameters)["method"]
         if chosen != "partial_correlation":
             assert row.auroc == auroc[row.set, row.replicate, methods.get(chosen).__name__]
-    shown = pd.read_csv(stored.with_name("benchmark_ranking.csv"), dtype=str, keep_default_na=False)
-    pd.testing.assert_frame_equal(shown, public_sets.ranking_of(table).astype(str), check_dtype=False)
+    for name in ("ranking", "sets", "rule"):
+        shown = pd.read_csv(stored.with_name(f"benchmark_{name}.csv"), dtype=str, keep_default_na=False)
+        made = getattr(public_sets, f"{name}_of")(table)
+        pd.testing.assert_frame_equal(shown, made.astype(str), check_dtype=False)

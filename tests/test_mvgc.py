@@ -224,9 +224,9 @@ def test_too_few_steps_are_refused():
 
 def test_forty_neurons_at_order_ten_take_less_than_two_seconds():
     x = np.random.default_rng(0).standard_normal((5000, 40))
-    start = time.process_time()  # of all threads: what other programs do at the time does not count
+    start = time.perf_counter()
     fit = MVGC(order=10).fit(x)
-    assert time.process_time() - start < 2
+    assert time.perf_counter() - start < 2
     assert int(fit.diagnostics_.order) == 10
 
 
