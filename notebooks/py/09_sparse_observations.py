@@ -262,7 +262,7 @@ table[~on_spikes].dropna(axis=1, how="all").round(2)
 # all methods. Linear Granger causality and the Causalformer read the trace as it is in the first table.
 #
 # **Stored**: two networks of twenty neurons for each of two densities, 5 s to 400 s in frames of 33 ms. An undirected graph
-# ranks both directions of an edge alike: with no error at all it would have an AUROC of about .90 at $p = .2$, and .70 at $p = .6$.
+# ranks both directions of an edge alike: with no error at all it would have an AUROC of about .90 at $p = .2$, and .70 at $p = .6$. NaN: not run.
 
 # %%
 raw = stored[stored.grid.isin(["5_calcium", "9_calcium_long"])]
