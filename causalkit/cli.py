@@ -62,11 +62,17 @@ def _report(arguments):
     io.check_output(arguments.out, (".html",), overwrite=arguments.overwrite)
     if arguments.scores is not None and arguments.method is not None:
         raise ValueError("--scores and --method are both given: scores are there already; leave one out")
+    if arguments.method == "all" or "," in (arguments.method or ""):
+        raise ValueError(
+            f"--method {arguments.method} names several, and a page is of one: name one, or leave --method out; "
+            "causalkit infer takes several"
+        )
     recording = infer.read(arguments)
     if arguments.scores is not None:
         result = connectivity.from_netcdf(arguments.scores)
     else:
         validate(recording)
+        infer.tell_assumed_kind(recording, arguments.input)
         choice = infer.choice_of(arguments.method, recording)
         infer.announce(choice, choice.build(), recording)
         result = choice.fit(recording)

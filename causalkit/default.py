@@ -41,9 +41,13 @@ class Choice:
         Returns
         -------
         Dataset (target, source)
-            The method's `connectivity_`, whose attribute ``chosen_because`` says why this method.
+            The method's `connectivity_`, whose attribute ``chosen_because`` says why this method, and
+            ``preprocessing`` what was done to the recording.
         """
-        return self.explain(self.build().fit(decay_free(as_recording(recording))).connectivity_)
+        recording = decay_free(as_recording(recording))
+        result = self.explain(self.build().fit(recording).connectivity_)
+        done = {name: recording.attrs[name] for name in ("preprocessing",) if name in recording.attrs}
+        return result.assign_attrs(done)
 
     def explain(self, result: xr.Dataset) -> xr.Dataset:
         """Add to a result why this method was taken, where the recording chose it."""

@@ -15,6 +15,7 @@ from . import connectivity, io, methods, preprocess
 from .default import BY_KIND, Choice, choose
 from .progress import progress_bar, stopwatch
 from .recording import validate
+from .summary import looks_like_spikes
 
 FDR = 0.05
 LONG_SECONDS = 60  # of a method that the user did not name
@@ -206,6 +207,7 @@ def run(arguments) -> None:
         _check_graph(outputs, choices)
         return
     validate(recording)
+    tell_assumed_kind(recording, arguments.input)
     _check_graph(outputs, choices)
     built = {choice.method: _build(choice, arguments.param) for choice in choices}
     announce(choices[0], built[choices[0].method], recording)
@@ -224,8 +226,11 @@ def read(arguments) -> xr.Dataset:
         stop=arguments.stop, series=arguments.series, epochs=arguments.epochs, bin_ms=arguments.bin_ms,
         resample_ms=arguments.resample_ms, detrend=arguments.detrend,
     )  # fmt: skip
+    kind = recording.attrs["kind"]
     if arguments.decay_ms is None:
         return preprocess.decay_free(recording)
+    if kind != "calcium":
+        raise ValueError(f"--decay-ms is for calcium, and this is {kind}: add --kind calcium, or leave it out")
     if arguments.decay_ms:
         return preprocess.without_decay(recording, arguments.decay_ms)
     return preprocess.noted(recording, "without_decay", decay_ms=0.0)  # so that nothing later takes it out
@@ -276,7 +281,7 @@ def _check_graph(outputs, choices):
         raise ValueError(
             f"{graph} would hold the edges at a false discovery rate, and {names} has no p-values"
             + (f" (it was chosen: {why})" if why else "")
-            + ": write .csv, or name a method with p-values"
+            + ": write .csv, or name a method with p-values, such as --method mvgc"
         )
 
 
@@ -291,6 +296,15 @@ def _build(choice, params):
     from .cli import parameters_of
 
     return choice.build(**parameters_of(methods.get(choice.method), params))
+
+
+def tell_assumed_kind(recording: xr.Dataset, path: Path) -> None:
+    """Tell, beside the output, that a file does not say what its numbers are and what they were taken for."""
+    if not recording.encoding.get("kind_assumed"):
+        return
+    other = "they look like spikes, pass --kind spikes" if looks_like_spikes(recording) else "--kind says otherwise"
+    taken = f"taken for {recording.attrs['kind']}; {other}"
+    print(f"causalkit: note: {path} does not say what its numbers are: {taken}", file=sys.stderr)
 
 
 def announce(choice: Choice, method, recording: xr.Dataset) -> None:
@@ -355,7 +369,7 @@ def _report(results, outputs, fdr, left_out):
 
 def _report_dry_run(choice, method, recording, path):
     from .cli import duration
-    from .summary import describe, estimate_seconds, looks_like_spikes
+    from .summary import describe, estimate_seconds
 
     print(path)
     print(describe(recording))

@@ -17,7 +17,10 @@ from scipy import signal
 from .recording import as_recording, from_array, trial_slices
 from .validation import physical_memory
 
-__all__ = ["bin_counts", "bin_spikes", "cut", "detrend", "history", "resample", "without_decay"]
+__all__ = [
+    "bin_counts", "bin_spikes", "cut", "decay_free", "detrend", "history", "history_in_words", "resample",
+    "without_decay",
+]  # fmt: skip
 
 INDICATOR_MS = 1000.0  # in frames of 33 ms, indicators of 400 to 1,200 ms gave the same ranking with it, within .01
 
@@ -29,7 +32,25 @@ _HALF_WIDTH = 10  # of the anti-alias filter, in steps of the slower clock: as s
 
 def history(recording: xr.Dataset) -> list[dict]:
     """Return what was done to a recording, or to the recording of a connectivity: one dict a step, in order."""
-    return json.loads(recording.attrs.get("preprocessing", "[]"))
+    try:
+        steps = json.loads(recording.attrs.get("preprocessing", "[]"))
+        if isinstance(steps, list) and all(isinstance(done, dict) and "step" in done for done in steps):
+            return steps
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        "the attribute preprocessing is no list of steps as JSON text, so nobody knows what was done to these numbers: "
+        "take it away if they are raw"
+    )
+
+
+def history_in_words(recording: xr.Dataset) -> str:
+    """Return what was done to a recording as one line: "resample (from_ms 0.5, to_ms 1), detrend (how linear)"."""
+
+    def told(step: str, **details: Any) -> str:
+        return f"{step} ({', '.join(f'{name} {value}' for name, value in details.items())})" if details else step
+
+    return ", ".join(told(**done) for done in history(recording))
 
 
 def noted(recording: xr.Dataset, step: str, **details: Any) -> xr.Dataset:

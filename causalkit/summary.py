@@ -8,7 +8,9 @@ import numpy as np
 import xarray as xr
 from sklearn.base import clone
 
+from .preprocess import history_in_words
 from .recording import from_array, trial_slices
+from .series import printable
 
 _CROSSING_MV = 0.0
 _MOST_TIMED, _MOST_TIMED_OF_MANY = 20_000, 5000  # steps
@@ -23,6 +25,7 @@ def describe(recording):
     n_times, n_neurons = recording["activity"].shape
     dt_ms, names = recording.attrs["dt_ms"], recording["neuron"].values.tolist()
     n_trials, first = len(trial_slices(recording)), float(recording["time"].values[0])
+    done = history_in_words(recording)
     lines = [
         f"shape       {n_times:,} time steps x {n_neurons} neurons"
         + (f", in {n_trials} trials" if n_trials > 1 else ""),
@@ -30,6 +33,7 @@ def describe(recording):
         f"({1000 / dt_ms:,.6g} per second)",
         f"kind        {recording.attrs['kind']}"
         + (", assumed: the file does not say" if recording.encoding.get("kind_assumed") else ""),
+        *([f"prepared    {printable(done)}"] if done else []),
         f"neurons     {', '.join(names)}",
     ]
     rates = spike_rates_hz(recording)

@@ -47,7 +47,7 @@ def test_readme_command_runs_as_typed(tmp_path):
     """In a folder like a fresh clone, as a program of its own."""
     (tmp_path / "examples").mkdir()
     shutil.copy(EXAMPLE, tmp_path / "examples")
-    command = "infer examples/five_neurons.csv --method mvgc --out edges.csv".split()
+    command = "infer examples/five_neurons.csv --kind voltage --method mvgc --out edges.csv".split()
     code = "import sys; from causalkit.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True, env=_environment()
@@ -157,6 +157,13 @@ def test_dry_run_tells_which_kind_it_assumed_and_hints_at_spikes(network, tmp_pa
     assert "assumed" not in out and "hint" not in out
     assert run("infer", network, "--method", "mvgc", "--dry-run") == 0
     assert "assumed" not in capsys.readouterr().out
+    assert run(*infer[:-1], "--out", tmp_path / "s.csv") == 0
+    assert "taken for voltage; they look like spikes, pass --kind spikes" in capsys.readouterr().err
+    np.savetxt(tmp_path / "v.csv", counts + 0.5, delimiter=",", header="a,b,c", comments="")
+    for command in ("infer", "report"):  # not in a dry run only: what is written must not be wrong in silence
+        out = ["--method", "mvgc", "--dt-ms", 1, "--out", tmp_path / f"o.{'csv' if command == 'infer' else 'html'}"]
+        assert run(command, tmp_path / "v.csv", *out) == 0
+        assert capsys.readouterr().err.count("taken for voltage; --kind says otherwise") == 1
     recording = io.read(tmp_path / "r.csv", dt_ms=1)
     for suffix in (".nc", ".npz"):
         io.write_recording(recording, tmp_path / f"r{suffix}")

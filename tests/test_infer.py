@@ -17,6 +17,7 @@ from causalkit import (
     io,
     methods,
     preprocess,
+    reporting,
     significance,
     simulate,
 )
@@ -147,6 +148,37 @@ def test_calcium_loses_the_decay_of_its_indicator_unless_it_is_left_in(tmp_path)
         assert run("infer", tmp_path / "seen.nc", *out, *options) == 0
         found = connectivity.from_netcdf(tmp_path / "r.nc").score
         xr.testing.assert_allclose(found, MVGC().fit(expected).connectivity_.score)
+
+
+def test_a_decay_is_taken_out_of_calcium_only_and_everyone_is_told(tmp_path, capsys):
+    seen = simulate.observe_calcium(simulate.izhikevich(4, 0.3, 20_000, random_state=7003))
+    done = preprocess.history(preprocess.without_decay(seen))
+    found = choose(seen).fit(seen)
+    assert preprocess.history(found) == done == [{"step": "without_decay", "decay_ms": 1000.0}]
+    assert "preprocessing" not in choose(chain()).fit(chain()).attrs
+    io.write_recording(seen, tmp_path / "seen.nc")
+    assert run("infer", tmp_path / "seen.nc", "--dry-run") == 0
+    assert "prepared    without_decay (decay_ms 1000.0)" in capsys.readouterr().out
+    for asked in (seen, preprocess.without_decay(seen)):
+        page = reporting.report(asked, found, second_opinion=False).html
+        assert "<dt>prepared</dt><dd>without_decay (decay_ms 1000.0)</dd>" in page
+        texts = [[each.text for each in reporting.diagnose(one)] for one in (asked, preprocess.without_decay(seen))]
+        assert texts[0] == texts[1] != [each.text for each in reporting.diagnose(seen.assign_attrs(kind="other"))]
+    io.write_recording(chain(), tmp_path / "other.nc")
+    assert run("infer", tmp_path / "other.nc", "--decay-ms", 400, "--out", tmp_path / "r.nc") == 2
+    assert "--decay-ms is for calcium, and this is other: add --kind calcium" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", ["no JSON", "{}", "[1]", '[{"how": "linear"}]', 3])
+def test_a_history_that_no_one_can_read_is_refused(broken):
+    with pytest.raises(ValueError, match="the attribute preprocessing is no list of steps"):
+        preprocess.history(chain().assign_attrs(preprocessing=broken))
+
+
+def test_a_page_is_of_one_method(file, tmp_path, capsys):
+    for several in ("all", "mvgc,pcmci"):
+        assert run("report", file, "--method", several, "--out", tmp_path / "r.html") == 2
+        assert f"--method {several} names several, and a page is of one" in capsys.readouterr().err
 
 
 def test_a_decay_that_is_left_in_is_left_in_by_every_method(tmp_path):

@@ -16,6 +16,8 @@ from scipy import stats
 
 from .. import connectivity as graphs
 from .. import significance
+from ..default import FRAME_MS, VOLTAGE_MS
+from ..preprocess import decay_free
 from ..recording import as_recording, normalize, trial_slices
 from ..summary import spike_rates_hz
 from .text import clean
@@ -30,7 +32,8 @@ MAX_SHARED = 0.9  # of a neuron's variance that the others of the same moment ex
 LAGS, MOST_ROWS = 3, 20_000  # of the linear forecast whose errors are looked at
 COUPLED = 2.0  # standard errors
 FEW_SPIKES = {"spikes": 100, "voltage": 10}  # voltages also tell what a neuron listens to between its spikes
-STEP_MS = {"voltage": 2.0, "spikes": 5.0, "calcium": 20.0}  # longest at which cause and effect fall into different rows
+# longest at which cause and effect fall into different rows
+STEP_MS = {"voltage": VOLTAGE_MS, "spikes": 5.0, "calcium": FRAME_MS}
 FORGETFUL, INSTANT = 0.45, 0.5
 
 
@@ -68,6 +71,7 @@ def diagnose(recording, connectivity=None, *, fdr=0.05):
     Parameters
     ----------
     recording : recording, or what `recording.from_array` takes
+        Of calcium the decay of the indicator is taken out first (`preprocess.decay_free`).
     connectivity : xarray.Dataset, optional
         Result of a method on this recording.
     fdr : float, default 0.05
@@ -83,7 +87,7 @@ def diagnose(recording, connectivity=None, *, fdr=0.05):
     ValueError
         If it is no recording.
     """
-    recording = as_recording(recording)
+    recording = decay_free(as_recording(recording))
     errors = forecast_errors(recording)
     findings = [
         too_short(recording, connectivity),
@@ -276,7 +280,7 @@ def low_rates(recording):
 def coarse_step(recording, errors=None):
     """Whether causes and effects may share a time step.
 
-    Either by the clock: steps of more than 2 ms for voltages, 5 ms for spikes, 20 ms for calcium. Or by the data:
+    Either by the clock: steps of more than 2 ms for voltages, 5 ms for spikes, 10 ms for calcium. Or by the data:
     activity forgets itself from one step to the next (median autocorrelation below .45 in size), and after a linear
     forecast half of all pairs are still correlated at the same moment, as if what happened between them had happened
     within a step.

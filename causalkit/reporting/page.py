@@ -29,6 +29,7 @@ from ..plots.fdr_slider import (
     rate_sentence,
     share_sentence,
 )
+from ..preprocess import decay_free, history_in_words
 from ..recording import as_recording, trial_slices
 from . import agreement, figures
 from .diagnostics import diagnose
@@ -37,6 +38,7 @@ from .text import clean, embedded, named
 MOST_NEURONS = 300  # in the matrix and the tables: what bounds the size of the page
 MOST_EDGES = 600  # drawn on the ring
 MOST_ROWS = 60  # of the table of edges
+MOST_LETTERS = 400  # of what was done to the recording
 WORDS = {1: "excites", -1: "inhibits", 0: "drives"}
 PAPERS = {
     "mvgc": "L. Barnett and A. K. Seth, The MVGC multivariate Granger causality toolbox, J. Neurosci. Meth. 223 (2014)",
@@ -86,7 +88,8 @@ def report(recording, connectivity, *, fdr=0.05, title=None, command=None, sourc
     On it: the recording at a glance; what may be wrong with it (`causalkit.reporting.diagnose`); the graph, with a
     slider for the false discovery rate, beside a matrix that can be sorted and clustered; the strongest edges with
     their lags and p-values; how far another method and the halves of the recording agree; and how to make it again.
-    Methods without p-values get a slider for the share of pairs.
+    Methods without p-values get a slider for the share of pairs. Calcium is shown, and asked, without the decay of its
+    indicator (`preprocess.decay_free`).
 
     Parameters
     ----------
@@ -120,7 +123,7 @@ def report(recording, connectivity, *, fdr=0.05, title=None, command=None, sourc
     size to about 3 MB. It loads nothing from elsewhere. Names are shown as text whatever they hold, cut after 60
     letters, and a content security policy lets no script run but the page's own.
     """
-    recording = as_recording(recording)
+    recording = decay_free(as_recording(recording))
     result = _matched(recording, connectivity)
     if not 0 < fdr < 1:
         raise ValueError(f"fdr is {fdr}: it is the share of false edges that a graph may hold; give 0.05, for example")
@@ -271,6 +274,8 @@ class _Page:
             ("kind", escape(self.recording.attrs["kind"])),
             ("shape", f"{n_times:,} time steps, {n_neurons} neurons" + (f", {trials} trials" if trials > 1 else "")),
         ]
+        if done := history_in_words(self.recording):
+            facts.append(("prepared", escape(clean(done, MOST_LETTERS))))
         facts = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
         rows = figures.neuron_table(self.recording, self.findings, MOST_NEURONS)
         few = n_neurons <= figures.NAMED

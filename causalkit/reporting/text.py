@@ -9,12 +9,12 @@ from html import escape
 LONGEST = 60  # letters of a name; a page names a neuron many times
 
 
-def clean(name):
+def clean(name, longest=LONGEST):
     """A name as one short line: control characters and halves of surrogate pairs become a replacement mark."""
     text = "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in str(name)
     )
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def named(name):

@@ -104,8 +104,8 @@ for finding in reporting.diagnose(broken):
 # ## Who drives whom?
 #
 # The recording chooses the method, by its kind, its time step and its length: the single-index model for long voltages, a Gaussian
-# process for short ones, others for spikes and for steps that are too long ([](../book/own_recording.md)). Edges of most come with
-# sign, lag and p-value.
+# process for short ones, others for spikes, for calcium and for steps that are too long ([](../book/own_recording.md)). Edges of most
+# come with sign, lag and p-value.
 
 # %%
 choice = default.choose(recording)
