@@ -374,11 +374,11 @@ read.sort_values("learned").round(2)
 # %% [markdown]
 # Not in this range: ABCD's graphs are hardly nearer to the truth than the same graphs with shuffled names, those of untrained models
 # among them, and its partial correlations tell joined pairs no better than a coin. It is not that nothing is learned: where something
-# is, attention itself tells joined pairs at about .7. And the sequences hold the graph: their covariance gives most edges from 200 of
-# them on, too few for these transformers to learn from. Two heads of a layer share .13 to .23 of their edges.
+# is, attention itself tells joined pairs at .6 to .7. And the sequences hold the graph: their covariance gives most edges from 200 of
+# them on, too few for these transformers to learn from. Two heads of a layer share .13 to .22 of their edges.
 #
-# The range is narrow: one or two layers, widths of 32 and 64 (16 on one graph), three or four graphs, one training each, 700 steps.
-# For want of computing time four layers and a width of 128 were left out: `benchmarks/abcd_scale.py` goes on where it stopped.
+# The range is that of small models: one to four layers, widths of 16 to 128, four graphs, one training each, 700 steps. In so many
+# steps neither four layers nor a width of 128 learned more than the *base*. Models that are large and trained long are another matter.
 #
 # And with noise, or where the assumptions do not hold? **Stored**: the transformer of the *base* learned from sequences with measurement
 # noise (*blur*, in standard deviations; beside it the *base* on these kinds of graph). In the worlds above five random graphs each, the
@@ -405,7 +405,7 @@ table.loc[[*order, "one embedding"]]
 # alike, so it joins them. Here the truth joins them too, a copy being caused by what it copies; two equal tokens that have nothing
 # to do with each other would be joined as well.
 #
-# This is narrower still: noise on two graphs, and small models that learned three to nine tenths of what there is (where that is
+# This is narrower still: noise on four graphs, and small models that learned three to nine tenths of what there is (where that is
 # known). One graph of each world, learned by the transformer of the *base*, is in the stored table too and says the same.
 #
 # **Stored**: attention of the Causalformers of [](05_figure2.ipynb) and of decoder-only transformers ([](10_decoder_only.ipynb)) on the
@@ -451,9 +451,9 @@ table.rename(columns=shown).T.round(2)
 # networks few entries are (F1 .05 at 40 neurons).
 #
 # The decoder-only transformer forecasts less well, and its attention, one layer's, is less right about edges and directions. Not much is
-# lost: what it attends to is far from chance, and from what it attended to before training. But that is with normalization in its layers. On
-# two networks simulated to choose its training, attention without it was at chance (AUROC .45 and .56), although gradients of the
-# same forecasts were not (.85 and .76).
+# lost: what it attends to is far from chance, and from what it attended to before training. That is with normalization in its layers,
+# which was chosen on other networks. On two of those its attention was at chance without, and gradients of the same forecasts were not
+# (seen once, not stored).
 #
 # The product is the *co-input graph* of {py:func}`causalkit.co_input`, and as that it is weakly right: rank correlation with shared inputs
 # in truth, and that of attention with each row shuffled:
