@@ -132,26 +132,34 @@ def _train(model: Response, own, goal, index, delta, order, checked, rate: float
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=n_steps + 1)
     members = torch.arange(model.n_models)[:, None]
 
-    def loss(chosen):
-        error = goal[chosen] - model(own[chosen], index[members, chosen])
+    def loss(chosen, forecast):
+        error = goal[chosen] - forecast
         size, limit = error.abs(), delta[:, None]
         # over delta: so that neurons with small residuals count as much as others
         return torch.where(size <= limit, error**2 / (2 * limit), size - limit / 2).mean(dim=(1, 2))
 
+    held_own, held_index = own[checked], index[members, checked]
     best = BestWeights(model)
     for step, chosen in enumerate(order):
         model.train()
         optimizer.zero_grad()
-        loss(chosen).sum().backward()
+        loss(chosen, model(own[chosen], index[members, chosen])).sum().backward()
         _clip_gradients(model)
         optimizer.step()
         schedule.step()
         if is_check(step, n_steps):
             model.eval()
             with torch.no_grad():
-                best.offer(loss(checked))
+                best.offer(loss(checked, _in_parts(model, held_own, held_index)))
     best.restore()
     model.eval()
+
+
+def _in_parts(model: Response, own, index):
+    """Forecasts as of the model, of some rows at a time."""
+    step = max(1, CHUNK // own.shape[2])
+    parts = zip(own.split(step, dim=1), index.split(step, dim=1), strict=True)
+    return torch.cat([model(*part) for part in parts], dim=1)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -325,13 +325,16 @@ def tests_of_targets(nuisance: Nuisance, test: list[Rows]) -> list[GroupTests]:
     if not nuisance.shared:
         return side_by_side(lambda target: _tests_of_target(nuisance, target, test), neurons)
     sources = SharedSources(nuisance.sources[np.concatenate(list(test.values()))]).ready_for_tests()
-    found = side_by_side(
-        lambda targets: _together(sources, targets, _parts(nuisance, targets, test)).tests(),
-        _some_at_once(neurons, nuisance),
-    )
-    found = list(itertools.chain.from_iterable(found))
+
+    def shared_tests(targets: Rows) -> list[GroupTests]:
+        return _together(sources, targets, _parts(nuisance, targets, test)).tests()
+
     few = neurons[:: -(-len(neurons) // REGRESSED_ALONE)]
-    ratios = side_by_side(lambda target: _variance_ratios(_tests_of_target(nuisance, target, test), found[target]), few)
+    tasks = [partial(_tests_of_target, nuisance, target, test) for target in few]  # the longest first
+    tasks += [partial(shared_tests, targets) for targets in _some_at_once(neurons, nuisance)]
+    results = side_by_side(lambda task: task(), tasks)
+    found = list(itertools.chain.from_iterable(results[len(few) :]))
+    ratios = [_variance_ratios(alone, found[target]) for alone, target in zip(results, few, strict=False)]
     found = _with_variances_times(float(np.median(np.concatenate(ratios))), found)
     df = np.stack([test.df for test in found])
     p_values = np.where(df > 0, [test.p_values() for test in found], np.nan)
