@@ -14,6 +14,7 @@ import torch
 
 from causalkit.progress import progress_bar
 from causalkit.readouts import attention_norms, rollout
+from causalkit.relevance import RelevanceRules
 
 __all__ = ["READOUTS", "PairSums", "incidence", "pair_mask", "read"]
 
@@ -92,9 +93,10 @@ def read(network, data, windows, readout="attention", *, same_step=True, windows
         the stream (Kobayashi et al. 2020), likewise; "rollout" through the layers (Abnar & Zuidema 2020), of all tokens
         alike: in these, the row is the spike that attends. "attention_next", "norm_weighted_next" and "rollout_next"
         give it to the spike after it, which it forecasts. Of the forecast that came true: "gradient_x_input",
-        ``|z_j · d log p / d z_j|`` of token j as embedded; "gradient_energy", ``|d log p / d z_j|²``; and "ablation",
-        how much ``log p`` falls, mean over the target's spikes, when all spikes of the source are known as somebody's,
-        with the mean vector of all neurons.
+        ``|z_j · d log p / d z_j|`` of token j as embedded; "gradient_energy", ``|d log p / d z_j|²``; "relevance", the
+        size of the share that token j has of the logit, by the rules of `causalkit.relevance`; and "ablation", how much
+        ``log p`` falls, mean over the target's spikes, when all spikes of the source are known as somebody's, with the
+        mean vector of all neurons.
     same_step : bool
         Whether spikes in one step make pairs.
     windows_at_once : int
@@ -160,21 +162,36 @@ def _log_density(network, batch, **options):
     return logits.log_softmax(-1).gather(-1, batch.neuron[..., None])[..., 0]
 
 
+def _logit(network, batch, **options):
+    """Logit of the neuron of each token, (S, B, T), with derivatives that make derivative times input its relevance."""
+    with RelevanceRules():
+        logits, _ = network(batch, **options)
+        return logits.gather(-1, batch.neuron[..., None])[..., 0]
+
+
 @torch.enable_grad()
-def _derivatives(network, batch, size):
+def _derivatives(network, batch, size, forecast=_log_density):
     """`size` of each (derivative, embedded token), (S, 1, 1, B, T, T): row k forecasts token k + 1."""
     embedded = network.embedding(batch).detach().requires_grad_()
-    log_density = _log_density(network, batch, embedded=embedded)
+    forecasts = forecast(network, batch, embedded=embedded)
     length = batch.neuron.shape[-1]
     result = torch.zeros(*batch.neuron.shape, length)
     for k in range(length - 1):
-        (slope,) = torch.autograd.grad(log_density[..., k + 1].sum(), embedded, retain_graph=k < length - 2)
+        (slope,) = torch.autograd.grad(forecasts[..., k + 1].sum(), embedded, retain_graph=k < length - 2)
         result[:, :, k] = size(slope, embedded.detach())[:, :, 1:].cpu()
     return result[:, None, None]
 
 
+def _times_input(slope, token):
+    return (slope * token).sum(-1).abs()
+
+
 def _gradient_x_input(network, batch):
-    return _derivatives(network, batch, lambda slope, token: (slope * token).sum(-1).abs())
+    return _derivatives(network, batch, _times_input)
+
+
+def _relevance(network, batch):
+    return _derivatives(network, batch, _times_input, forecast=_logit)
 
 
 def _gradient_energy(network, batch):
@@ -208,5 +225,5 @@ READOUTS = {  # what it makes of a batch, and whose spike a row is
     "norm_weighted": (_norm_weighted, "query"), "norm_weighted_next": (_norm_weighted, "next"),
     "rollout": (_rollout, "query"), "rollout_next": (_rollout, "next"),
     "gradient_x_input": (_gradient_x_input, "next"), "gradient_energy": (_gradient_energy, "next"),
-    "ablation": (_ablation, "next"),
+    "relevance": (_relevance, "next"), "ablation": (_ablation, "next"),
 }  # fmt: skip

@@ -310,6 +310,34 @@ def test_every_readout_gives_a_connectivity_by_layer_and_head_where_it_has_them(
     np.testing.assert_allclose(shared, shared.T)
 
 
+@pytest.mark.parametrize("options", [{}, {"lag_slopes": True, "tied": True}])
+def test_relevance_of_tokens_and_biases_adds_up_to_the_logit(options):
+    network = NeuroformerNetwork(2, N, past=PAST, embedding_dim=8, feedforward_dim=16, **options).initialize([0, 1])
+    generator = torch.Generator().manual_seed(3)
+    parameters = dict(network.named_parameters())
+    biases = [parameters[name] for name in parameters if name.endswith("bias") and "embedding" not in name]
+    with torch.no_grad():
+        for values in biases:  # they start at zero, where nothing would be missed without them
+            values += 0.3 * torch.randn(values.shape, generator=generator)
+        if network.next.gain is not None:
+            network.next.gain += 0.5
+    network.eval()
+    batch = batch_of()
+    embedded = network.embedding(batch).detach().requires_grad_()
+    logits = spike_readouts._logit(network, batch, embedded=embedded)
+    expected = network(batch)[0].gather(-1, batch.neuron[..., None])[..., 0]
+    torch.testing.assert_close(logits, expected)  # the rules change derivatives only
+    for place in [(0, 1, 4), (1, 3, 7), (1, 0, 2)]:
+        slopes = torch.autograd.grad(logits[place], [embedded, *biases], retain_graph=True, allow_unused=True)
+        parts = zip(slopes, [embedded, *biases], strict=True)
+        total = sum((slope * values).sum() for slope, values in parts if slope is not None)
+        assert total.item() == pytest.approx(logits[place].item(), abs=1e-4)
+        shares = spike_readouts._relevance(network, batch)[place[0], 0, 0, place[1], place[2] - 1]
+        mine = (slopes[0] * embedded)[place[0], place[1]].sum(-1)[1:]
+        torch.testing.assert_close(shares, mine.detach().abs())
+        assert not shares[place[2] :].any()  # of nothing that comes later
+
+
 def test_ablation_is_the_rise_of_the_cross_entropy_computed_again(planted):
     recording, model = planted
     data = model._windows(recording)
