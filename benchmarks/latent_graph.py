@@ -4,6 +4,7 @@
     causalkit sweep benchmarks/latent_graph_long.yaml --store _build/latent_graph
     causalkit sweep benchmarks/latent_graph_few_steps.yaml --store _build/latent_graph
     causalkit sweep benchmarks/latent_graph_small.yaml --store _build/latent_graph
+    causalkit sweep benchmarks/latent_graph_index.yaml --store _build/latent_graph
     python benchmarks/latent_graph.py [--add]
 
 Collects whatever is there; --add keeps the rows of the table that the store has nothing of. Writes
@@ -30,7 +31,7 @@ from causalkit import latent_graph_scores, spike_tokens
 from causalkit.methods.spike_windows import TokenWindows
 
 ROOT = Path(__file__).resolve().parents[1]
-GRIDS = [ROOT / "benchmarks" / f"latent_graph{which}.yaml" for which in ("", "_long", "_few_steps", "_small")]
+GRIDS = [ROOT / "benchmarks" / f"latent_graph{which}.yaml" for which in ("", "_long", "_few_steps", "_small", "_index")]
 NAMES = {"spike_glm": "glm"}  # what the table calls a method
 NULLS = {"count_correlation": "correlation", "rate_product": "rate_outer_product", "true_degrees": "true_degrees"}
 OWN_NULLS = {"own_degrees": "degree_only", "row_shuffled": "row_shuffled"}  # of an estimate

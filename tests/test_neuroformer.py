@@ -411,7 +411,7 @@ def test_the_penalty_lowers_the_total_variation():
     ("options", "message"),
     [
         ({"embedding_dim": 9}, "no multiple of n_heads"),
-        ({"readout": "relevance"}, "choose one of attention, attention_next"),
+        ({"readout": "saliency"}, "choose one of attention, attention_next"),
         ({"more_readouts": "attention"}, "must be a list of"),
         ({"past_ms": 0}, "past_ms=0 must be a number above 0"),
         ({"dropout": 1}, "from 0 and below 1"),

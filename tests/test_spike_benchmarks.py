@@ -111,5 +111,5 @@ def test_the_stored_latent_graphs_are_those_of_the_provenance():
 def n_fits(table):
     """Networks times methods: rows of layers, readouts and nulls belong to a method."""
     fits = table[table.method.isin(["neuroformer", "neuroformer_few_steps", "glm", "partial_correlation",
-                                    "cross_correlogram", "mvgc"])]  # fmt: skip
+                                    "cross_correlogram", "mvgc", "spike_index"])]  # fmt: skip
     return len(fits[latent_graph.SAME[:-1]].drop_duplicates())

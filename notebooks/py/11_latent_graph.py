@@ -181,6 +181,7 @@ ours = [
     "neuroformer",
     "neuroformer_few_steps",
     "glm",
+    "spike_index",
     "partial_correlation",
     "cross_correlogram",
     "mvgc",
