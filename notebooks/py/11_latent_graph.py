@@ -398,8 +398,9 @@ part.pivot_table(index="method", columns="metric", values="value")[
 #   which .33 was chance on both: it knew who is a hub. On 60 neurons attention has .21, of which .16 is chance, and after
 #   ten minutes .13, of which .07 is. The GLM has .56 and .89.
 # - **What remains of the claim.** Nothing that we could show, on networks of 30, 60 and 300 neurons, at one set of settings. Shared inputs
-#   are in the spikes: on the usual 60 neurons {py:class}`causalkit.SpikeIndexGranger`, which learns one response for all, has .84 of co-input
-#   from two minutes, the GLM .66, the correlogram .51, and all three find edges better than attention does (.77, .56, .46 and .21). But the product of two firing rates, which sees no pair at all, has .42. Whoever listens to a hub fires
+#   are in the spikes: on the usual 60 neurons {py:class}`causalkit.SpikeIndexGranger`, which learns one response for all, has
+#   .84 of co-input from two minutes, the GLM .66, the correlogram .51, and all three find edges better than attention does (.77, .56, .46
+#   and .21). But the product of two firing rates, which sees no pair at all, has .42. Whoever listens to a hub fires
 #   more, so a high score for co-input alone shows nothing about attention. Plain spike-count correlation is no fixed yardstick
 #   either: .70 where connections are strong, .01 in the usual networks.
 # - **At the paper's size the same.** On ten minutes of 300 neurons, three networks, the transformer gains .015 nats over the rates on
