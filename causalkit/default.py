@@ -46,8 +46,9 @@ class Choice:
         """
         recording = decay_free(as_recording(recording))
         result = self.explain(self.build().fit(recording).connectivity_)
-        done = {name: recording.attrs[name] for name in ("preprocessing",) if name in recording.attrs}
-        return result.assign_attrs(done)
+        if "preprocessing" in recording.attrs:
+            result = result.assign_attrs(preprocessing=recording.attrs["preprocessing"])
+        return result
 
     def explain(self, result: xr.Dataset) -> xr.Dataset:
         """Add to a result why this method was taken, where the recording chose it."""

@@ -226,10 +226,9 @@ def read(arguments) -> xr.Dataset:
         stop=arguments.stop, series=arguments.series, epochs=arguments.epochs, bin_ms=arguments.bin_ms,
         resample_ms=arguments.resample_ms, detrend=arguments.detrend,
     )  # fmt: skip
-    kind = recording.attrs["kind"]
     if arguments.decay_ms is None:
         return preprocess.decay_free(recording)
-    if kind != "calcium":
+    if (kind := recording.attrs["kind"]) != "calcium":
         raise ValueError(f"--decay-ms is for calcium, and this is {kind}: add --kind calcium, or leave it out")
     if arguments.decay_ms:
         return preprocess.without_decay(recording, arguments.decay_ms)

@@ -161,7 +161,7 @@ def test_a_decay_is_taken_out_of_calcium_only_and_everyone_is_told(tmp_path, cap
     assert "prepared    without_decay (decay_ms 1000.0)" in capsys.readouterr().out
     for asked in (seen, preprocess.without_decay(seen)):
         page = reporting.report(asked, found, second_opinion=False).html
-        assert "<dt>prepared</dt><dd>without_decay (decay_ms 1000.0)</dd>" in page
+        assert "<dt>shown after</dt><dd>without_decay (decay_ms 1000.0)</dd>" in page
         texts = [[each.text for each in reporting.diagnose(one)] for one in (asked, preprocess.without_decay(seen))]
         assert texts[0] == texts[1] != [each.text for each in reporting.diagnose(seen.assign_attrs(kind="other"))]
     io.write_recording(chain(), tmp_path / "other.nc")

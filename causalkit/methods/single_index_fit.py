@@ -334,7 +334,7 @@ def tests_of_targets(nuisance: Nuisance, test: list[Rows]) -> list[GroupTests]:
     tasks += [partial(shared_tests, targets) for targets in _some_at_once(neurons, nuisance)]
     results = side_by_side(lambda task: task(), tasks)
     found = list(itertools.chain.from_iterable(results[len(few) :]))
-    ratios = [_variance_ratios(alone, found[target]) for alone, target in zip(results, few, strict=False)]
+    ratios = [_variance_ratios(alone, found[target]) for alone, target in zip(results[: len(few)], few, strict=True)]
     found = _with_variances_times(float(np.median(np.concatenate(ratios))), found)
     df = np.stack([test.df for test in found])
     p_values = np.where(df > 0, [test.p_values() for test in found], np.nan)

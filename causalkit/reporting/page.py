@@ -275,7 +275,7 @@ class _Page:
             ("shape", f"{n_times:,} time steps, {n_neurons} neurons" + (f", {trials} trials" if trials > 1 else "")),
         ]
         if done := history_in_words(self.recording):
-            facts.append(("prepared", escape(clean(done, MOST_LETTERS))))
+            facts.append(("shown after", escape(clean(done, MOST_LETTERS))))
         facts = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
         rows = figures.neuron_table(self.recording, self.findings, MOST_NEURONS)
         few = n_neurons <= figures.NAMED

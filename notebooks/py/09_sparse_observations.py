@@ -222,8 +222,8 @@ both = pd.concat({"found": found, "non-edges < .05": below}, axis=1)
 both.round(2)
 
 # %% [markdown]
-# The Causalformer is last in every row. At two to nine spikes a second none of the others is ahead everywhere. At $p = .2$ the index ranks a little better than the generalized linear
-# model, at $p = .6$ it is the other way round. And the index hardly finds an edge: its p-values are far too large there. The
+# The Causalformer is last in every row. At two to nine spikes a second none of the others is ahead everywhere. At $p = .2$ the index
+# ranks a little better than the generalized linear model, at $p = .6$ it is the other way round. And the index hardly finds an edge: its p-values are far too large there. The
 # generalized linear model's are near to what they say, and its graph holds from a tenth to two thirds of the edges.
 
 # %% [markdown]
