@@ -1,12 +1,15 @@
 """The response of SingleIndexGranger, with either reading of own history, and what short trainings share."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from causalkit.methods.causalformer_network import Encoder
 from causalkit.methods.response import ENCODERS, Response, evaluate, own_basis, train_response
-from causalkit.methods.short_training import BestWeights, batch_size, batches, held_out, is_check
+from causalkit.methods.short_training import BestWeights, OneCycleAdamW, batch_size, batches, held_out, is_check
 
 N_OWN = 6
 
@@ -115,3 +118,29 @@ def test_each_model_gets_back_its_own_best_weights_and_statistics():
     best.restore()
     assert model.last.bias.flatten().tolist() == [1.0, 2.0]
     assert statistics[:, 0].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("n_steps", [3, 4, 30])
+def test_the_optimizer_is_torchs_adamw_with_one_cycle(n_steps):
+    ours, theirs = ([torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)] for _ in range(2))
+    optimizer = OneCycleAdamW(ours, 0.1, n_steps, weight_decay=0.01)
+    reference = torch.optim.AdamW(theirs, lr=0.1, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(reference, max_lr=0.1, total_steps=n_steps)
+    for step in range(n_steps - 1):
+        for parameters, each in ((ours, optimizer), (theirs, reference)):
+            each.zero_grad()
+            used = parameters[: 1 + step % 2]  # the second has a gradient every other time
+            sum((p.cumsum(0) - 2).square().sum() for p in used).backward()
+            each.step()
+        schedule.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert not torch.equal(ours[0], torch.ones(3))
+
+
+def test_a_fit_does_not_import_the_compiler():
+    code = (
+        "import sys; from causalkit import SingleIndexGranger, simulate; "
+        "SingleIndexGranger(n_rounds=1, n_steps=2).fit(simulate.izhikevich(3, 0.4, 600)); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from causalkit.methods.causalformer_network import Encoder
-from causalkit.methods.short_training import BestWeights, Rows, batch_size, batches, held_out, is_check
+from causalkit.methods.short_training import (
+    BestWeights,
+    OneCycleAdamW,
+    Rows,
+    batch_size,
+    batches,
+    held_out,
+    is_check,
+)
 from causalkit.methods.threads import side_by_side
 from causalkit.nn import EnsembleModule, Linear, Time2Vec, keep_models
 
@@ -128,8 +136,7 @@ def train_response(
 def _train(model: Response, own, goal, index, delta, order, checked, rate: float) -> None:
     """As `train_response`; `order` are batches and `checked` the rows held out, (n_models, n_rows)."""
     n_steps = len(order)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=n_steps + 1)
+    optimizer = OneCycleAdamW(model.parameters(), rate, n_steps + 1, weight_decay=1e-4)
     members = torch.arange(model.n_models)[:, None]
 
     def loss(chosen, forecast):
@@ -146,7 +153,6 @@ def _train(model: Response, own, goal, index, delta, order, checked, rate: float
         loss(chosen, model(own[chosen], index[members, chosen])).sum().backward()
         _clip_gradients(model)
         optimizer.step()
-        schedule.step()
         if is_check(step, n_steps):
             model.eval()
             with torch.no_grad():
@@ -215,7 +221,7 @@ def own_basis(model: Response, own, neuron: int, n_components: int, dtype=torch.
         History of this neuron.
     neuron, n_components : int
     dtype
-        In which components are computed: single precision is faster.
+        In which components are computed and all is given: single precision is faster.
     """
     mine = own[:, None].expand(model.n_models, -1, -1, -1)
     parts = [
@@ -228,4 +234,4 @@ def own_basis(model: Response, own, neuron: int, n_components: int, dtype=torch.
     variances, vectors = torch.linalg.eigh((centered.transpose(1, 2) @ centered / len(own)).double())
     first = WIDTH - n_components
     components = centered @ vectors[..., first:].to(dtype) / variances[:, None, first:].clamp_min(1e-12).sqrt()
-    return torch.cat([mine.flatten(1, 2).double(), forecast.double(), components.double()], dim=-1).numpy()
+    return torch.cat([mine.flatten(1, 2).to(dtype), forecast.to(dtype), components.to(dtype)], dim=-1).numpy()

@@ -1,16 +1,19 @@
 """Robust regressions of many targets on the same sources: what they share is computed once.
 
 Every target has columns of its own, and scales the sources by its own gain, so no two regressions have the same normal
-matrix. But a gain hardly follows the sources, so the matrix of the sources without it, inverted once, stands for
-all: it preconditions the conjugate gradients that solve the regressions of many targets at once, and it says what of a
-source no other source shows, which is what a coefficient is tested by.
+matrix. Own columns are few: made orthonormal, they are eliminated by what they share with the sources. The rest is
+solved for many targets at once by conjugate gradients, which need no normal matrix. A gain hardly follows the sources,
+so the matrix of the sources without it, inverted once, preconditions them, and it says what of a source no other source
+shows, which is what a coefficient is tested by.
 
-With n rows, p columns of sources and m targets, a step costs n p m, and so do the tests, instead of n p² m.
+With n rows, p columns of sources, q own columns and m targets, a step costs n p m, and elimination and tests cost
+n p q m, instead of n p² m.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -21,9 +24,10 @@ from causalkit.methods.robust_wald import GroupTests, bartlett_bandwidth, factor
 Array = NDArray[np.float64]
 
 MAX_ITERATIONS = 40  # of conjugate gradients
-TOLERANCE, TOLERANCE_OF_STEP = 0.02, 0.2  # what they leave of a residual's norm
+TOLERANCE, TOLERANCE_OF_STEP = 0.005, 0.1  # what they leave of a residual's norm
 NEGLIGIBLE = 1e-5  # of a target's own columns, scaled to size 1: directions with less are rounding errors
 ROWS_AT_ONCE = 1 << 14
+VALUES_AT_ONCE = 1 << 18  # of the sources that are read several times: what fits into a cache is twice as fast
 
 
 class SharedSources:
@@ -60,17 +64,17 @@ class SharedSources:
         """The last axis as (n_neurons, group_size)."""
         return values.unflatten(-1, (self.n_neurons, self.group_size))
 
-    def products(self, a, b, weight=None) -> torch.Tensor:
+    def products(self, a, b) -> torch.Tensor:
         """Sums over rows of the products of the columns of each group, (n_neurons, group_size, group_size)."""
-        total = 0
-        for start in range(0, len(a), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            left = a[rows] if weight is None else a[rows] * weight[rows, None]
-            total = total + (self.groups(left).permute(1, 2, 0) @ self.groups(b[rows]).permute(1, 0, 2)).double()
-        return total
+        return (self.groups(a).permute(1, 2, 0) @ self.groups(b).permute(1, 0, 2)).double()
+
+    def only(self, rows: slice) -> SharedSources:
+        """Some of the rows, with the inverse of all."""
+        part = copy.copy(self)
+        part.x = self.x[rows]
+        return part
 
 
-@dataclass
 class OwnColumns:
     """Columns of each target on the rows of one fold, used as combinations of themselves that are orthonormal.
 
@@ -79,35 +83,33 @@ class OwnColumns:
     Attributes
     ----------
     x : tensor (n_targets, n_columns, n_rows)
-    keep : tensor (n_rows,), optional
-        0 where a row is left out.
+    combinations : tensor (n_targets, n_columns, n_columns)
+        Weights of the columns, a row for each orthonormal one.
     """
 
-    x: torch.Tensor
-    keep: torch.Tensor | None = None
-    combinations: torch.Tensor | None = None
-
-    def __post_init__(self):
-        if self.combinations is None:
-            self.combinations = _orthonormal_combinations(self.x)
+    def __init__(self, x: torch.Tensor):
+        self.x, self.combinations = x, _orthonormal_combinations(x)
 
     @property
     def n_rows(self) -> int:
         return self.x.shape[-1]
 
     def combined(self, coefficients) -> torch.Tensor:
-        """The sum of the orthonormal columns, each times its coefficient, (n_targets, n_rows)."""
-        total = ((coefficients[:, None] @ self.combinations) @ self.x)[:, 0]  # a row by a matrix: fast
-        return total if self.keep is None else total * self.keep
+        """The sum of the columns, each times its coefficient, (n_targets, n_rows)."""
+        return (coefficients[:, None] @ self.x)[:, 0]
 
     def products(self, values) -> torch.Tensor:
-        """Of the orthonormal columns with values (n_targets, n_rows) that are 0 in rows left out."""
+        """Of the orthonormal columns with values (n_targets, n_rows)."""
         return ((values[:, None] @ self.x.transpose(1, 2)) @ self.combinations.transpose(1, 2))[:, 0]
 
-    def take_out(self, k: int, x) -> None:
-        """Subtract from `x` (n_rows, n_others) what the columns of a target explain of it."""
-        mixed = self.combinations[k].T @ (self.combinations[k] @ (self.x[k] @ x))
-        x.addmm_(self.x[k].T, mixed, alpha=-1)
+    def products_with(self, gain, sources) -> torch.Tensor:
+        """Of the orthonormal columns with each target's gain times the sources, (n_targets, n_columns, n_sources)."""
+        products = [(x * weight) @ sources for x, weight in zip(self.x, gain[:, None], strict=True)]
+        return self.combinations @ torch.stack(products)
+
+    def coefficients_of(self, orthonormal) -> torch.Tensor:
+        """Coefficients of the columns, from those of the orthonormal ones, (n_targets, n_columns)."""
+        return (orthonormal[:, None] @ self.combinations)[:, 0]
 
     def leverage(self, k: int) -> torch.Tensor:
         return ((self.combinations[k] @ self.x[k]) ** 2).sum(dim=0)
@@ -144,13 +146,20 @@ class Regressions:
         allowed[torch.arange(len(neurons)), torch.as_tensor(neurons)] = False
         self._allowed = allowed.flatten(1)
         self._mean_weight = (gain**2).mean(dim=1, keepdim=True).clamp_min(1e-12)
+        self._shared = [
+            columns.products_with(weight, x)
+            for columns, weight, x in zip(own, self._by_fold(gain), self._by_fold(sources.x, 0), strict=True)
+        ]
 
     def only(self, rows: slice) -> Regressions:
-        """The same as if only some rows were there: the others are zero."""
-        keep = torch.zeros(self.y.shape[1])
-        keep[rows] = 1
-        own = [replace(part, keep=inside) for part, inside in zip(self.own, self._by_fold(keep), strict=True)]
-        return Regressions(self.sources, self.neurons, own, self.gain * keep, self.y * keep, self.limit[:, 0])
+        """The same of some of the rows."""
+        own, start = [], 0
+        for part in self.own:
+            inside = part.x[..., max(rows.start - start, 0) : max(rows.stop - start, 0)]
+            own += [OwnColumns(inside)] if inside.shape[-1] else []
+            start += part.n_rows
+        at = self.gain[:, rows], self.y[:, rows]
+        return Regressions(self.sources.only(rows), self.neurons, own, *at, self.limit[:, 0])
 
     def fit(self, max_steps: int):
         """Coefficients: least squares, then residuals that are cut at the limit are regressed again.
@@ -160,14 +169,17 @@ class Regressions:
         own : list of tensors (n_targets, n_own)
         w : tensor (n_targets, n_neurons * group_size)
             Of the sources.
+        residual : tensor (n_targets, n_rows)
         """
-        coefficients = self._least_squares(self.y, TOLERANCE)
+        own, w = self._least_squares(self.y, TOLERANCE)
+        residual = self.y - self._forecast(own, w)
         for _ in range(max_steps):
-            step = self._least_squares(self.psi(coefficients), TOLERANCE_OF_STEP)
-            coefficients = [a + b for a, b in zip(coefficients, step, strict=True)]
-            if (self._forecast(step).abs().amax(dim=1, keepdim=True) < 0.01 * self.limit).all():
+            step, v = self._least_squares(residual.clamp(-self.limit, self.limit), TOLERANCE_OF_STEP)
+            own, w, explained = [a + b for a, b in zip(own, step, strict=True)], w + v, self._forecast(step, v)
+            residual -= explained
+            if (explained.abs().amax(dim=1, keepdim=True) < 0.01 * self.limit).all():
                 break
-        return coefficients[:-1], coefficients[-1]
+        return own, w, residual
 
     def of_own(self, own):
         """What the own columns explain, (n_targets, n_rows)."""
@@ -177,17 +189,12 @@ class Regressions:
         """What the sources explain, (n_targets, n_rows)."""
         return self.gain * (w @ self.sources.x.T)
 
-    def psi(self, coefficients):
-        """Residuals, cut at the limit."""
-        return (self.y - self._forecast(coefficients)).clamp(-self.limit, self.limit)
-
     def tests(self) -> list[GroupTests]:
         """Test the sources of each target, given all others, by a sandwich as in `robust_wald.wald_of_groups`.
 
         Errors that are not white are summed over windows that do not overlap.
         """
-        own, w = self.fit(max_steps=10)
-        residual = self.y - self._forecast([*own, w])
+        _, w, residual = self.fit(max_steps=10)
         return [self._test(k, self.sources.groups(w[k]), residual[k]) for k in range(len(self.neurons))]
 
     def _test(self, k: int, coefficients, residual) -> GroupTests:
@@ -195,15 +202,19 @@ class Regressions:
         psi, core = residual.clamp(-limit, limit), (residual.abs() <= limit).float()
         leverage = self._leverage(k, core, core * gain**2)
         width = 1 if white(psi.double().numpy()) else bartlett_bandwidth(psi.double().numpy())
-        seen = self._without_own(k, gain[:, None] * sources.alone)
+        bread, meat, weight, squares = 0, 0, 0, 0
+        pull, counted = psi / (1 - leverage), core * gain
+        for rows, seen in self._seen(k, width):
+            bread = bread + sources.products(seen * counted[rows, None], sources.x[rows])
+            influence = _window_sums(seen, pull[rows], width)
+            meat = meat + sources.products(influence, influence)
+            of_window = _window_sums(seen.square_(), torch.ones(len(seen)), width)  # what it adds to a variance
+            weight, squares = weight + of_window.sum(dim=0).double(), squares + of_window.square_().sum(dim=0).double()
         gone = torch.diag_embed((~sources.groups(sources.alive)).double())  # columns of zeros
-        bread = sources.products(seen, sources.x, core * gain) + gone
-        influence = _window_sums(seen, psi / (1 - leverage), width)
-        half = torch.linalg.solve(bread, sources.products(influence, influence))
-        covariance = torch.linalg.solve(bread, half.transpose(1, 2)) + gone
-        weight = _window_sums(seen.square_(), torch.ones(len(psi)), width)  # what each window adds to a variance
-        windows = weight.sum(dim=0) ** 2 / (weight**2).sum(dim=0)  # Satterthwaite's number of those that decide
-        windows = sources.groups(windows.nan_to_num(nan=len(psi))).amin(dim=1).double().numpy()
+        half = torch.linalg.solve(bread + gone, meat)
+        covariance = torch.linalg.solve(bread + gone, half.transpose(1, 2)) + gone
+        windows = weight**2 / squares  # Satterthwaite's number of those that decide
+        windows = sources.groups(windows.nan_to_num(nan=len(psi))).amin(dim=1).numpy()
         n_columns = sum(part.x.shape[1] for part in self.own) + int(sources.alive.sum())
         others = np.arange(sources.n_neurons) != self.neurons[k]
         return GroupTests(
@@ -214,45 +225,72 @@ class Regressions:
             bandwidth=width,
         )
 
-    def _without_own(self, k: int, x):
-        """What the own columns of a target do not explain of `x` (n_rows, n_columns), which is overwritten."""
-        for own, part in zip(self.own, x.split([part.n_rows for part in self.own]), strict=True):
-            own.take_out(k, part)
-        return x
+    def _seen(self, k: int, width: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """What of the sources of a target no other source and no own column shows, some rows at a time.
 
-    def _by_fold(self, values):
-        return values.split([part.n_rows for part in self.own], dim=-1)
+        Rows come in whole windows of `width`, the last apart.
+        """
+        explained = [
+            columns.combinations[k].T @ (shared[k] @ self.sources.precision)
+            for columns, shared in zip(self.own, self._shared, strict=True)
+        ]
+        n_rows, step = self.y.shape[1], max(1, VALUES_AT_ONCE // self.sources.x.shape[1] // width) * width
+        for start in range(0, n_rows, step):
+            rows = slice(start, min(start + step, n_rows))
+            seen, first = self.gain[k, rows, None] * self.sources.alone[rows], 0
+            for columns, coefficients in zip(self.own, explained, strict=True):
+                inside = slice(max(rows.start, first), min(rows.stop, first + columns.n_rows))
+                if inside.start < inside.stop:
+                    own = columns.x[k, :, inside.start - first : inside.stop - first]
+                    seen[inside.start - start : inside.stop - start].addmm_(own.T, coefficients, alpha=-1)
+                first += columns.n_rows
+            yield rows, seen
 
-    def _forecast(self, coefficients):
-        return self.of_own(coefficients[:-1]) + self.of_sources(coefficients[-1])
+    def _by_fold(self, values, dim=-1):
+        return values.split([part.n_rows for part in self.own], dim=dim)
+
+    def _forecast(self, own, w):
+        return self.of_own(own) + self.of_sources(w)
 
     def _products(self, values):
-        """Of all columns with some values (n_targets, n_rows)."""
-        own = [columns.products(part) for columns, part in zip(self.own, self._by_fold(values), strict=True)]
-        return [*own, ((self.gain * values) @ self.sources.x) * self._allowed]
+        """Of the sources that each target may have with some values (n_targets, n_rows)."""
+        return (values @ self.sources.x) * self._allowed
 
     def _least_squares(self, y, tolerance):
-        """Conjugate gradients on the normal equations, in step for all targets, each with its own step length."""
-        residual = self._products(y)
-        coefficients = [torch.zeros_like(part) for part in residual]
+        """Coefficients of own columns and of sources: conjugate gradients on what own columns leave of the normal
+        equations, in step for all targets, each with its own step length."""
+        of_own = [columns.products(part) for columns, part in zip(self.own, self._by_fold(y), strict=True)]
+        residual = self._products(self.gain * y) - self._of_shared(of_own)
+        w = torch.zeros_like(residual)
         direction = step = self._precondition(residual)
         size = first = _dot(residual, step)
         for _ in range(MAX_ITERATIONS):
-            image = self._products(self._forecast(direction))
+            image = self._image(direction)
             alpha = size / _dot(direction, image).clamp_min(1e-30)
-            coefficients = [c + alpha * d for c, d in zip(coefficients, direction, strict=True)]
-            residual = [r - alpha * i for r, i in zip(residual, image, strict=True)]
+            w, residual = w + alpha * direction, residual - alpha * image
             step = self._precondition(residual)
             previous, size = size, _dot(residual, step)
             if (size < tolerance**2 * first).all():
                 break
-            beta = size / previous.clamp_min(1e-30)
-            direction = [s + beta * d for s, d in zip(step, direction, strict=True)]
-        return coefficients
+            direction = step + size / previous.clamp_min(1e-30) * direction
+        left = zip(self.own, of_own, self._shared, strict=True)
+        return [columns.coefficients_of(q - _times(shared, w)) for columns, q, shared in left], w
+
+    def _image(self, w):
+        """The normal matrix of the sources, own columns taken out, times coefficients (n_targets, n_columns)."""
+        x, total = self.sources.x, 0
+        step = max(1, VALUES_AT_ONCE // x.shape[1])
+        for part, weight in zip(x.split(step), (self.gain**2).split(step, dim=1), strict=True):
+            total = total + (weight * (w @ part.T)) @ part
+        return total * self._allowed - self._of_shared([_times(shared, w) for shared in self._shared])
+
+    def _of_shared(self, of_own):
+        """Products of the sources with what orthonormal columns explain, (n_targets, n_columns)."""
+        return sum(_times(shared.mT, a) for shared, a in zip(self._shared, of_own, strict=True)) * self._allowed
 
     def _precondition(self, products):
         """What the coefficients would be if the gain were even, and the own columns told nothing of the sources."""
-        return [*products[:-1], (products[-1] @ self.sources.precision) * self._allowed / self._mean_weight]
+        return (products @ self.sources.precision) * self._allowed / self._mean_weight
 
     def _leverage(self, k: int, core, weight):
         """How far each row pulls its own fit, (n_rows,): by its sources, and by its own columns."""
@@ -260,9 +298,14 @@ class Regressions:
         return (self.sources.leverage * weight / weight.mean() + of_own * core).clamp(0, 0.5)
 
 
+def _times(matrix, vector):
+    """A matrix by a vector, for each target."""
+    return (matrix @ vector[..., None])[..., 0]
+
+
 def _dot(a, b):
     """Inner products over all coefficients of a target, (n_targets, 1)."""
-    return sum((x * y).sum(dim=1, keepdim=True) for x, y in zip(a, b, strict=True))
+    return (a * b).sum(dim=1, keepdim=True)
 
 
 def _window_sums(x, factor, width: int):

@@ -5,16 +5,20 @@ They take seconds. `causalkit.training` is for those that take minutes, stop ear
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.optim.adamw import adamw
 
 from causalkit.nn import EnsembleModule, generators
 
 Rows = NDArray[np.int64]
 
+WARM_UP, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1e-4  # share of the steps; of the largest rate, of the first rate
+LEAST_MOMENTUM, MOMENTUM, DECAY_OF_SQUARES, EPSILON = 0.85, 0.95, 0.999, 1e-8
 HELD_OUT, CHECKS = 10, 20  # one training row of so many is held out; looks at them in a training
 
 
@@ -42,6 +46,60 @@ def batches(taught: list[torch.Tensor], size: int, n_steps: int, seeds: list[int
             )
         first = step % per_epoch * size
         yield order[:, first : first + size]
+
+
+class OneCycleAdamW:
+    """AdamW at a rate that rises and falls once, while its momentum does the opposite (Smith & Topin 2019).
+
+    Bit for bit torch's `AdamW` under its `OneCycleLR`. But the classes of `torch.optim` import torch's compiler when
+    the first of them is made, which takes longer than the fit of a short recording.
+
+    Parameters
+    ----------
+    parameters : iterable of tensors
+        Those without a gradient are left alone.
+    rate : float
+        The largest.
+    n_steps : int
+        After which the rate is that of the last step.
+    weight_decay : float
+    """
+
+    def __init__(self, parameters: Iterable[torch.Tensor], rate: float, n_steps: int, weight_decay: float):
+        self.parameters, self.rate, self.weight_decay = list(parameters), rate, weight_decay
+        self.top, self.last, self.step_number = WARM_UP * n_steps - 1, n_steps - 1, 0
+        self._means, self._squares = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
+        self._taken = [torch.tensor(0.0) for _ in self.parameters]
+
+    def zero_grad(self) -> None:
+        for p in self.parameters:
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients, and go on to the next rate."""
+        rate, momentum = self._rate_and_momentum()
+        with_gradient = [k for k, p in enumerate(self.parameters) if p.grad is not None]
+        kinds = self.parameters, [p.grad for p in self.parameters], self._means, self._squares
+        parameters, gradients, means, squares = ([kind[k] for k in with_gradient] for kind in kinds)
+        adamw(
+            parameters, gradients, means, squares, [], [self._taken[k] for k in with_gradient], foreach=False,
+            amsgrad=False, beta1=momentum, beta2=DECAY_OF_SQUARES, lr=rate, weight_decay=self.weight_decay,
+            eps=EPSILON, maximize=False,
+        )  # fmt: skip
+        self.step_number += 1
+
+    def _rate_and_momentum(self) -> tuple[float, float]:
+        first = self.rate * FIRST_RATE
+        if self.step_number <= self.top:
+            share = self.step_number / self.top
+            return _cosine(first, self.rate, share), _cosine(MOMENTUM, LEAST_MOMENTUM, share)
+        share = (self.step_number - self.top) / (self.last - self.top)
+        return _cosine(self.rate, first * LAST_RATE, share), _cosine(LEAST_MOMENTUM, MOMENTUM, share)
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
 class BestWeights:

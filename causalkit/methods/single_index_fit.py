@@ -27,7 +27,7 @@ EVIDENCE = 2.0  # standard errors
 MOST_ROWS = 5000  # that teach the response and say how large errors are, in large networks
 ROWS_PER_COLUMN = 40  # of the sources, in the regressions of the first turns in large networks
 REGRESSED_ALONE = 3  # targets, where the others share their regressions
-VALUES_AT_ONCE = 1 << 25  # of the targets' own columns, where many targets are regressed at once
+VALUES_AT_ONCE = 1 << 26  # of the targets' own columns, where many targets are regressed at once
 PARTS_AT_ONCE = 4  # the number of parts of targets is a multiple of it, for threads to share
 
 
@@ -201,7 +201,7 @@ def linearized(nuisance: Nuisance, fold: int, target: int, rows: Rows, basis: Ar
     spread = noise_spread(error, own, MOST_ROWS if nuisance.shared else len(own))
     gain, error = gain / spread, error / spread
     index = nuisance.index[fold, rows, target]
-    own /= spread[:, None]
+    own /= spread[:, None].astype(own.dtype)
     return own, even_gain(gain), error + gain * index, error
 
 
@@ -246,7 +246,7 @@ def _shared_indices(nuisance: Nuisance, train: list[Rows]) -> Array:
         parts = _parts(nuisance, targets, dict(enumerate(train)))
         for fold in range(len(train)):
             together = _together(sources[fold], targets, [parts[fold]])
-            _, w = together.fit(max_steps=3)
+            _, w, _ = together.fit(max_steps=3)
             found = (everywhere @ w.T).double().numpy()
             found /= np.where(found.std(axis=0) > 0, found.std(axis=0), 1)
             index[fold][:, targets] = found * (have_input(together) if nuisance.first else known[fold, targets])
@@ -301,9 +301,10 @@ def has_input(own: Array, inputs: Array, y: Array, limit: float) -> bool:
 def have_input(together: Regressions) -> NDArray[np.bool_]:
     """As `has_input`, for many targets, (n_targets,)."""
     n_rows, seen = together.y.shape[1], []
-    first, second = slice(n_rows - n_rows // 2), slice(n_rows - n_rows // 2, n_rows)
+    middle = n_rows - n_rows // 2
+    first, second = slice(0, middle), slice(middle, n_rows)
     for half, rest in ((first, second), (second, first)):
-        own, w = together.only(rest).fit(max_steps=3)
+        own, w, _ = together.only(rest).fit(max_steps=3)
         left = (together.y - together.of_own(own)).clamp(-together.limit, together.limit)
         seen.append((left * together.of_sources(w))[:, half])
     seen = torch.cat(seen, dim=1).double()
@@ -369,7 +370,8 @@ def noise_spread(residuals: Array, own: Array, most_rows: int) -> Array:
     """
     few, size = _evenly(np.arange(len(own)), most_rows), np.abs(residuals)
     log_size = np.log(size + 0.05 * size.mean() + 1e-300)
-    return np.exp(np.clip(own @ least_squares(own[few], log_size[few]) - log_size.mean(), -3, 3))
+    coefficients = least_squares(own[few].astype(float), log_size[few])
+    return np.exp(np.clip(own @ coefficients.astype(own.dtype) - log_size.mean(), -3, 3))
 
 
 def _others(sources: Array, target: int) -> Array:
@@ -377,7 +379,7 @@ def _others(sources: Array, target: int) -> Array:
 
 
 def _with_constant(x: Array) -> Array:
-    return np.hstack([np.ones((len(x), 1)), x])
+    return np.hstack([np.ones((len(x), 1), x.dtype), x])
 
 
 def _n_components(rows: list[Rows]) -> int:

@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from causalkit.methods.point_process import Bernoulli, Family
-from causalkit.methods.short_training import BestWeights, Rows, batch_size, batches, held_out, is_check
+from causalkit.methods.short_training import (
+    BestWeights,
+    OneCycleAdamW,
+    Rows,
+    batch_size,
+    batches,
+    held_out,
+    is_check,
+)
 from causalkit.methods.spike_history import N_OWN
 from causalkit.nn import EnsembleModule, Linear, generators
 
@@ -98,12 +106,10 @@ def train_spike_response(
     n_steps = min(n_steps, MAX_EPOCHS * (min(map(len, taught)) // size))
     hidden = [*model.first.parameters(), *model.second.parameters(), *model.last.parameters(), model.embedding]
     linear_part = [model.weights, *model.direct.parameters()]
-    optimizer = torch.optim.AdamW(
-        [{"params": hidden, "weight_decay": 1e-4}, {"params": linear_part, "weight_decay": 0.0}]
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=[rate, LINEAR_RATE * rate], total_steps=n_steps + 1
-    )
+    optimizers = [
+        OneCycleAdamW(hidden, rate, n_steps + 1, weight_decay=1e-4),
+        OneCycleAdamW(linear_part, LINEAR_RATE * rate, n_steps + 1, weight_decay=0.0),
+    ]
     lags = torch.arange(1, n_lags + 1)
     n_taught = torch.tensor([len(t) * n_neurons for t in taught])
 
@@ -116,11 +122,12 @@ def train_spike_response(
         linear = step < LINEAR_SHARE * n_steps
         for p in hidden:
             p.requires_grad_(not linear)
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         prior = 0.5 * PRIOR * model.weights.square().sum(dim=(1, 2)) / n_taught
         (loss(chosen) + prior).sum().backward()
-        optimizer.step()
-        schedule.step()
+        for optimizer in optimizers:
+            optimizer.step()
         if is_check(step, n_steps):
             with torch.no_grad():
                 best.offer(torch.stack([loss(part) for part in checked.split(size, dim=1)]).mean(dim=0))
