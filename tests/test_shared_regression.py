@@ -76,6 +76,20 @@ def test_tests_are_those_of_regressions_one_by_one(problem):
         assert (ratio[followed] > 0.8).all() and (ratio[followed] < 1.07).all()
 
 
+def test_tests_by_the_matrix_of_each_target_are_the_exact_ones(problem):
+    tests = together(problem).tests(alone=True)
+    white = [target for target, test in enumerate(tests) if test.bandwidth == 1]  # other windows are cut otherwise
+    assert len(white) > 8
+    for target, test in ((target, tests[target]) for target in white):
+        x, y = one_by_one(problem, target)
+        expected = wald_of_groups(x, y, 2 * N_OWN, GROUP, 1.5)
+        assert expected.bandwidth == 1
+        np.testing.assert_array_equal(test.df, expected.df)
+        np.testing.assert_allclose(test.covariance, expected.covariance, rtol=0.02, atol=2e-7)
+        np.testing.assert_allclose(test.residual_df, expected.residual_df, rtol=0.01)
+        np.testing.assert_allclose(test.p_values(), expected.p_values(), atol=0.01)
+
+
 def test_targets_can_be_taken_in_parts(problem):
     chosen = np.array([7, 2])
     _, w, _ = together(problem).fit(max_steps=10)

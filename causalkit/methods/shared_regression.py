@@ -13,7 +13,7 @@ n p q m, instead of n p² m.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -50,9 +50,8 @@ class SharedSources:
         gram = np.zeros((self.x.shape[1],) * 2)
         for part in self.x.split(ROWS_AT_ONCE):
             gram += (part.T @ part).numpy()
-        (factor, _), dead = factor_of_gram(gram)
-        self.alive = torch.as_tensor(~dead)
-        self.precision = torch.cholesky_inverse(torch.as_tensor(factor)).float() * self.alive
+        self.alive = torch.as_tensor(gram.diagonal() > 0)
+        self.precision = _inverse(torch.as_tensor(gram))
 
     def ready_for_tests(self) -> SharedSources:
         """Compute what only tests ask for, once, before threads share it."""
@@ -189,28 +188,32 @@ class Regressions:
         """What the sources explain, (n_targets, n_rows)."""
         return self.gain * (w @ self.sources.x.T)
 
-    def tests(self) -> list[GroupTests]:
+    def tests(self, alone: bool = False) -> list[GroupTests]:
         """Test the sources of each target, given all others, by a sandwich as in `robust_wald.wald_of_groups`.
 
-        Errors that are not white are summed over windows that do not overlap.
+        Errors that are not white are summed over windows that do not overlap. What a source shows of its own is what
+        it shows among the sources that all targets share, or, `alone`, by the normal matrix of each target itself.
         """
         _, w, residual = self.fit(max_steps=10)
-        return [self._test(k, self.sources.groups(w[k]), residual[k]) for k in range(len(self.neurons))]
+        return [self._test(k, self.sources.groups(w[k]), residual[k], alone) for k in range(len(self.neurons))]
 
-    def _test(self, k: int, coefficients, residual) -> GroupTests:
+    def _test(self, k: int, coefficients, residual, alone: bool) -> GroupTests:
         sources, gain, limit = self.sources, self.gain[k], self.limit[k]
         psi, core = residual.clamp(-limit, limit), (residual.abs() <= limit).float()
-        leverage = self._leverage(k, core, core * gain**2)
         width = 1 if white(psi.double().numpy()) else bartlett_bandwidth(psi.double().numpy())
+        leverage, seen_of = self._alone(k, core) if alone else (self._leverage(k, core), self._seen(k))
         bread, meat, weight, squares = 0, 0, 0, 0
         pull, counted = psi / (1 - leverage), core * gain
-        for rows, seen in self._seen(k, width):
+        step = max(1, VALUES_AT_ONCE // sources.x.shape[1] // width) * width  # whole windows, but for the last
+        for start in range(0, len(psi), step):
+            rows = slice(start, min(start + step, len(psi)))
+            seen = seen_of(rows)
             bread = bread + sources.products(seen * counted[rows, None], sources.x[rows])
             influence = _window_sums(seen, pull[rows], width)
             meat = meat + sources.products(influence, influence)
-            of_window = _window_sums(seen.square_(), torch.ones(len(seen)), width)  # what it adds to a variance
+            of_window = _window_sums(seen.square(), torch.ones(len(seen)), width)  # what it adds to a variance
             weight, squares = weight + of_window.sum(dim=0).double(), squares + of_window.square_().sum(dim=0).double()
-        gone = torch.diag_embed((~sources.groups(sources.alive)).double())  # columns of zeros
+        gone = torch.diag_embed((~sources.groups(self._allowed[k])).double())  # columns of zeros, and of the target
         half = torch.linalg.solve(bread + gone, meat)
         covariance = torch.linalg.solve(bread + gone, half.transpose(1, 2)) + gone
         windows = weight**2 / squares  # Satterthwaite's number of those that decide
@@ -225,26 +228,37 @@ class Regressions:
             bandwidth=width,
         )
 
-    def _seen(self, k: int, width: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """What of the sources of a target no other source and no own column shows, some rows at a time.
+    def _alone(self, k: int, core):
+        """Leverage and `_seen`, from the normal matrix of a target itself."""
+        own = torch.block_diag(*[(part.combinations[k] @ part.x[k]).T for part in self.own])
+        x = torch.cat([own, self.gain[k, :, None] * self.sources.x * self._allowed[k]], dim=1)
+        shown = x @ _inverse((x * core[:, None]).T @ x)
+        leverage = ((shown * x).sum(dim=1) * core).clamp(0, 0.5)
+        return leverage, lambda rows: shown[rows, own.shape[1] :]
 
-        Rows come in whole windows of `width`, the last apart.
-        """
+    def _leverage(self, k: int, core):
+        """How far each row pulls its own fit, (n_rows,): by its sources, and by its own columns."""
+        weight, of_own = core * self.gain[k] ** 2, torch.cat([own.leverage(k) for own in self.own])
+        return (self.sources.leverage * weight / weight.mean() + of_own * core).clamp(0, 0.5)
+
+    def _seen(self, k: int) -> Callable[[slice], torch.Tensor]:
+        """What of the sources of a target no other source and no own column shows, at some rows."""
         explained = [
             columns.combinations[k].T @ (shared[k] @ self.sources.precision)
             for columns, shared in zip(self.own, self._shared, strict=True)
         ]
-        n_rows, step = self.y.shape[1], max(1, VALUES_AT_ONCE // self.sources.x.shape[1] // width) * width
-        for start in range(0, n_rows, step):
-            rows = slice(start, min(start + step, n_rows))
-            seen, first = self.gain[k, rows, None] * self.sources.alone[rows], 0
+
+        def seen(rows: slice) -> torch.Tensor:
+            left, first = self.gain[k, rows, None] * self.sources.alone[rows], 0
             for columns, coefficients in zip(self.own, explained, strict=True):
-                inside = slice(max(rows.start, first), min(rows.stop, first + columns.n_rows))
-                if inside.start < inside.stop:
-                    own = columns.x[k, :, inside.start - first : inside.stop - first]
-                    seen[inside.start - start : inside.stop - start].addmm_(own.T, coefficients, alpha=-1)
+                start, stop = max(rows.start, first), min(rows.stop, first + columns.n_rows)
+                if start < stop:
+                    own = columns.x[k, :, start - first : stop - first]
+                    left[start - rows.start : stop - rows.start].addmm_(own.T, coefficients, alpha=-1)
                 first += columns.n_rows
-            yield rows, seen
+            return left
+
+        return seen
 
     def _by_fold(self, values, dim=-1):
         return values.split([part.n_rows for part in self.own], dim=dim)
@@ -292,10 +306,11 @@ class Regressions:
         """What the coefficients would be if the gain were even, and the own columns told nothing of the sources."""
         return (products @ self.sources.precision) * self._allowed / self._mean_weight
 
-    def _leverage(self, k: int, core, weight):
-        """How far each row pulls its own fit, (n_rows,): by its sources, and by its own columns."""
-        of_own = torch.cat([own.leverage(k) for own in self.own])
-        return (self.sources.leverage * weight / weight.mean() + of_own * core).clamp(0, 0.5)
+
+def _inverse(gram) -> torch.Tensor:
+    """The inverse of a Gram matrix, zero for columns of zeros."""
+    (factor, _), dead = factor_of_gram(gram.double().numpy().copy())
+    return torch.cholesky_inverse(torch.as_tensor(factor)).float() * torch.as_tensor(~dead)
 
 
 def _times(matrix, vector):

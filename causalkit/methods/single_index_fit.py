@@ -327,15 +327,15 @@ def tests_of_targets(nuisance: Nuisance, test: list[Rows]) -> list[GroupTests]:
         return side_by_side(lambda target: _tests_of_target(nuisance, target, test), neurons)
     sources = SharedSources(nuisance.sources[np.concatenate(list(test.values()))]).ready_for_tests()
 
-    def shared_tests(targets: Rows) -> list[GroupTests]:
-        return _together(sources, targets, _parts(nuisance, targets, test)).tests()
+    def tests(targets: Rows, alone: bool) -> list[GroupTests]:
+        return _together(sources, targets, _parts(nuisance, targets, test)).tests(alone)
 
     few = neurons[:: -(-len(neurons) // REGRESSED_ALONE)]
-    tasks = [partial(_tests_of_target, nuisance, target, test) for target in few]  # the longest first
-    tasks += [partial(shared_tests, targets) for targets in _some_at_once(neurons, nuisance)]
+    tasks = [partial(tests, np.array([target]), alone=True) for target in few]  # the longest first
+    tasks += [partial(tests, targets, alone=False) for targets in _some_at_once(neurons, nuisance)]
     results = side_by_side(lambda task: task(), tasks)
     found = list(itertools.chain.from_iterable(results[len(few) :]))
-    ratios = [_variance_ratios(alone, found[target]) for alone, target in zip(results[: len(few)], few, strict=True)]
+    ratios = [_variance_ratios(*alone, found[target]) for alone, target in zip(results[: len(few)], few, strict=True)]
     found = _with_variances_times(float(np.median(np.concatenate(ratios))), found)
     df = np.stack([test.df for test in found])
     p_values = np.where(df > 0, [test.p_values() for test in found], np.nan)
