@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.functional import silu
 
 from causalkit.methods.causalformer_network import Encoder
 from causalkit.methods.short_training import (
@@ -28,6 +29,7 @@ EMBEDDING, WIDTH = 8, 64
 SAMPLES = {"mlp": 1024, "transformer": 512}  # of a batch; attention takes far longer for each
 ENCODERS = tuple(SAMPLES)
 CHUNK = 1 << 13  # samples, or tokens, that are evaluated at once: what fits into a cache is twice as fast
+silu_backward = torch.ops.aten.silu_backward
 TOKEN_WIDTH, HEADS, HEAD_DIM, FEEDFORWARD = 16, 2, 8, 32
 
 
@@ -80,16 +82,34 @@ class Response(EnsembleModule):
         self.last = Linear(n_models, WIDTH, 1)
         self.direct = Linear(n_models, n_own, 1)
 
-    def hidden(self, own, index, neurons=slice(None)):
-        """Last hidden layer, (n_models, rows * n_neurons, width)."""
+    def layers(self, own, index, neurons=slice(None)):
+        """Both hidden layers before their nonlinearity, each (n_models, rows * n_neurons, width)."""
         embedding = self.embedding[:, None, neurons].expand(-1, own.shape[1], -1, -1)
         inputs = torch.cat([self.encoder(own), embedding, index[..., None]], dim=-1).flatten(1, 2)
-        return nn.functional.silu(self.second(nn.functional.silu(self.first(inputs))))
+        first = self.first(inputs)
+        return first, self.second(silu(first))
+
+    def hidden(self, own, index, neurons=slice(None)):
+        """Last hidden layer, (n_models, rows * n_neurons, width)."""
+        return silu(self.layers(own, index, neurons)[1])
 
     def forward(self, own, index):
         """Forecast, (n_models, rows, n_neurons), of `own` (n_models, rows, n_neurons, n_own) and index."""
         out = self.last(self.hidden(own, index)) + self.direct(own.flatten(1, 2))
         return out.view(index.shape)
+
+    @torch.no_grad()
+    def forecast_and_gain(self, own, index):
+        """Forecast and its derivative with respect to the index, (n_models, rows, n_neurons).
+
+        By the chain rule, which here takes three quarters of the time that torch's gradients do.
+        """
+        first, second = self.layers(own, index)
+        forecast = self.last(silu(second)) + self.direct(own.flatten(1, 2))
+        slope = silu_backward(self.last.weight.mT.expand_as(second), second)
+        slope = silu_backward(slope @ self.second.weight.mT, first)
+        gain = slope @ self.first.weight[:, -1:].mT  # the index is the last of the inputs
+        return forecast.view(index.shape), gain.view(index.shape)
 
 
 def train_response(
@@ -202,9 +222,12 @@ def evaluate(model: Response, own, index, rows=None) -> tuple[Array, Array]:
     for start in range(0, index.shape[1], step):
         chosen = slice(start, start + step)
         part = own[chosen if rows is None else torch.as_tensor(rows[chosen])].expand(model.n_models, -1, -1, -1)
-        at = index[:, chosen].clone().requires_grad_()
-        forecast = model(part, at)
-        (gain,) = torch.autograd.grad(forecast.sum(), at)
+        if rows is not None:
+            forecast, gain = model.forecast_and_gain(part, index[:, chosen])
+        else:  # what small networks were always told: the two differ by rounding
+            at = index[:, chosen].clone().requires_grad_()
+            forecast = model(part, at)
+            (gain,) = torch.autograd.grad(forecast.sum(), at)
         forecasts[:, chosen], gains[:, chosen] = forecast.detach().numpy(), gain.numpy()
     return forecasts, gains
 
@@ -233,5 +256,6 @@ def own_basis(model: Response, own, neuron: int, n_components: int, dtype=torch.
     centered = (hidden - hidden.mean(dim=1, keepdim=True)).to(dtype)
     variances, vectors = torch.linalg.eigh((centered.transpose(1, 2) @ centered / len(own)).double())
     first = WIDTH - n_components
-    components = centered @ vectors[..., first:].to(dtype) / variances[:, None, first:].clamp_min(1e-12).sqrt()
-    return torch.cat([mine.flatten(1, 2).to(dtype), forecast.to(dtype), components.to(dtype)], dim=-1).numpy()
+    spread = variances[:, None, first:].clamp_min(1e-12).sqrt().to(dtype)
+    components = centered @ vectors[..., first:].to(dtype) / spread
+    return torch.cat([mine.flatten(1, 2).to(dtype), forecast.to(dtype), components], dim=-1).numpy()

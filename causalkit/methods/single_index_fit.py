@@ -195,14 +195,16 @@ def linearized(nuisance: Nuisance, fold: int, target: int, rows: Rows, basis: Ar
 
     Around the index that was found, F(history, s) is its forecast plus gain times what s differs by.
     """
+    own, error = _with_constant(basis), nuisance.residual[fold][nuisance.at(fold, rows), target]
+    spread = noise_spread(error, own, len(own))
+    own /= spread[:, None]
+    return own, *_gain_and_goal(nuisance, fold, target, rows, spread)
+
+
+def _gain_and_goal(nuisance: Nuisance, fold: int, target: int, rows: Rows, spread: Array):
     at = nuisance.at(fold, rows)
-    error, gain = nuisance.residual[fold][at, target], nuisance.gain[fold][at, target]
-    own = _with_constant(basis)
-    spread = noise_spread(error, own, MOST_ROWS if nuisance.shared else len(own))
-    gain, error = gain / spread, error / spread
-    index = nuisance.index[fold, rows, target]
-    own /= spread[:, None].astype(own.dtype)
-    return own, even_gain(gain), error + gain * index, error
+    gain, error = (part[fold][at, target] / spread for part in (nuisance.gain, nuisance.residual))
+    return even_gain(gain), error + gain * nuisance.index[fold, rows, target], error
 
 
 def _new_indices(nuisance: Nuisance, train: list[Rows]) -> Array:
@@ -260,11 +262,17 @@ def _parts(nuisance: Nuisance, targets: Rows, folds: dict[int, Rows]) -> list[li
     parts = [None] * len(folds)
     for k, target in enumerate(targets.tolist()):
         bases = nuisance.bases(target, folds)
-        for place, (fold, rows) in enumerate(folds.items()):
-            values = [value.T for value in linearized(nuisance, fold, target, rows, bases[place])]
+        for place, ((fold, rows), basis) in enumerate(zip(folds.items(), bases, strict=True)):
             if k == 0:  # filled in place: a list of many arrays would leave holes in memory
-                parts[place] = [torch.empty(len(targets), *value.shape) for value in values]
-            for tensor, value in zip(parts[place], values, strict=True):
+                shapes = (1 + basis.shape[1], len(rows)), *[(len(rows),)] * 3
+                parts[place] = [torch.empty(len(targets), *shape) for shape in shapes]
+            own, *others = parts[place]
+            error = nuisance.residual[fold][nuisance.at(fold, rows), target]
+            spread = noise_spread(error, _with_constant(basis), MOST_ROWS)
+            own[k, 0] = scale = torch.as_tensor(1 / spread, dtype=torch.float32)
+            own[k, 1:] = torch.as_tensor(basis).T
+            own[k, 1:] *= scale
+            for tensor, value in zip(others, _gain_and_goal(nuisance, fold, target, rows, spread), strict=True):
                 tensor[k] = torch.as_tensor(value)
     return parts
 
