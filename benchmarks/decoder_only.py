@@ -37,8 +37,9 @@ CHOSEN = {
     "decoder_only": "Training and the rule of the gap were chosen on seeds 2000 to 2003; a first sweep, on seeds 3100 "
     "and 3101, of one member with four heads missed three edges of one linear world, upon which eight heads and two "
     "members were chosen on seeds 2002 and 2003",
-    "decoder_only_limits": "Sizes of network and training are those of decoder_only.csv, but for epochs and batch, "
-    "which were chosen on seed 2000",
+    "decoder_only_limits": "Sizes of network and training are those of decoder_only.csv, but for epochs and batch and, "
+    "with many neurons or lags, channels and rate, which were chosen on seed 2000: upon a first sweep of 32 channels, "
+    "which missed much with 50 neurons and with 50 lags on seed 3200",
 }
 RULES = {"top_k": lambda k: {"top_k": k}, "gap": lambda k: {"widest_gap": True}}
 SCORES = ("f1", "precision", "recall", "shd")
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--grids", type=Path, nargs="+", help="default: those of the table")
     parser.add_argument("--store", type=Path, default=ROOT / "_build" / "decoder_only", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="default: the table, in book/results")
-    parser.add_argument("--add", action="store_true", help="keep the rows of the table that the store has nothing of")
+    parser.add_argument("--add", action="store_true", help="keep rows of the table that the store lacks")
     arguments = parser.parse_args()
     out = arguments.out or ROOT / "book" / "results" / f"{arguments.table}.csv"
     planned, tables = {}, []
@@ -126,6 +127,8 @@ def main() -> None:
         parser.exit(1, f"{arguments.store} holds no results of these grids: run the sweeps first (see --help)\n")
     if arguments.add:
         table = sweep.with_earlier_rows(table, out, same=["network", "model"])
+        asked = {network for of in planned.values() for network, _ in of}
+        table = table[table.network.isin(asked)]  # grids may have changed since
     done = set(zip(table.network, table.model, strict=True))
     sweep.write_table(table.round(4), out)
     with pd.option_context("display.width", 240, "display.max_columns", None, "display.max_rows", None):

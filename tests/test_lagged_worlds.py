@@ -13,7 +13,7 @@ import xarray as xr
 import yaml
 from sklearn.metrics import f1_score, roc_auc_score
 
-from causalkit import MVGC, lagged_graphs, simulate, sweep
+from causalkit import MVGC, lagged_graphs, metrics, simulate, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "book" / "results"
@@ -33,14 +33,22 @@ def run(module, grid, folder, monkeypatch):
 def test_every_method_is_scored_on_the_pairs_that_all_of_them_judge(tmp_path, monkeypatch):
     world = {"model": "timeseries", "n_neurons": 4, "n_lags": 2, "n_steps": 800, "random_state": 2000}
     methods = [{"method": "mvgc", "parameters": {"order": 2}}, {"method": "dynotears", "parameters": {"max_lag": 1}},
-               {"method": "random", "parameters": {"max_lag": 2}}]  # fmt: skip
+               {"method": "random", "parameters": {"max_lag": 2}},
+               {"method": "partial_correlation"}]  # fmt: skip
     others = [{"simulate": {"model": "var", "n_neurons": 4, "n_steps": 800, "random_state": 2000}},
-              {"simulate": {"model": "lorenz96", "n_neurons": 6, "n_steps": 800, "random_state": 2000}}]  # fmt: skip
+              {"simulate": {"model": "lorenz96", "n_neurons": 6, "n_steps": 800, "random_state": 2000}},
+              {"simulate": {"n_neurons": 4, "n_steps": 800, "random_state": 2000}}]  # fmt: skip
     table, provenance = run(
         lagged_worlds, {"networks": [{"simulate": world}, *others], "methods": methods}, tmp_path, monkeypatch
     )
-    assert list(table.world.unique()) == ["linear, 4 neurons, 2 lags", "VAR", "Lorenz-96"]
-    assert provenance["units"] == {"done": 9, "planned": 9}
+    assert list(table.world.unique()) == ["linear, 4 neurons, 2 lags", "VAR", "Lorenz-96", "Izhikevich"]
+    assert provenance["units"] == {"done": 16, "planned": 16}
+    with_lags = (table.world != "Izhikevich") & (table.method != "partial_correlation")
+    assert (table.auroc.notna() == with_lags).all() and table.summary_auroc.notna().all()
+    assert (table.n_steps == 800).all()
+    spiking = simulate.izhikevich(n_neurons=4, n_steps=800, random_state=2000)
+    expected = metrics.auroc(spiking, MVGC(order=2).fit(spiking).connectivity_)
+    assert table[(table.world == "Izhikevich") & (table.method == "mvgc")].summary_auroc.item() == round(expected, 4)
 
     recording = simulate.timeseries(**{k: v for k, v in world.items() if k != "model"})
     truth, row = recording.lagged_connectivity.values != 0, table.iloc[0]
@@ -82,12 +90,13 @@ def test_what_refining_is_worth_is_told_beside_a_shorter_list(tmp_path, monkeypa
     assert (table.n_directed_right.dropna() <= table.n_directed.dropna()).all()
 
 
-@pytest.mark.parametrize("model", ["timeseries", "var", "lorenz96"])
+@pytest.mark.parametrize("model", ["timeseries", "var", "lorenz96", "izhikevich"])
 def test_the_truth_of_a_world_is_that_of_its_recording(model):
-    world = {"n_neurons": 5, "n_steps": 300, "random_state": 2001} | ({} if model == "lorenz96" else {"n_lags": 3})
-    xr.testing.assert_equal(
-        lagged_worlds.truth_of(world | {"model": model}), simulate.MODELS[model](**world).lagged_connectivity
-    )
+    world = {"n_neurons": 5, "n_steps": 300, "random_state": 2001}
+    world |= {"n_lags": 3} if model in ("timeseries", "var") else {}
+    truth, recording = lagged_worlds.truth_of(world | {"model": model}), simulate.MODELS[model](**world)
+    for name in ["connectivity"] if model == "izhikevich" else ["lagged_connectivity"]:
+        xr.testing.assert_equal(truth[name], recording[name])
 
 
 @pytest.mark.parametrize("name", ["lagged_worlds", "refinement"])
@@ -98,8 +107,9 @@ def test_the_stored_table_is_of_seeds_on_which_nothing_was_chosen(name):
     assert ((scores >= 0) & (scores <= 1) | scores.isna()).all(axis=None)
     provenance = json.loads((RESULTS / f"{name}.json").read_text())
     assert 0 < provenance["units"]["done"] <= provenance["units"]["planned"]
-    networks = sweep.read_grid(ROOT / "benchmarks" / f"{name}.yaml").networks
-    assert set(table.network) <= {str(network) for network in networks}
+    grids = lagged_worlds.GRIDS if name == "lagged_worlds" else [ROOT / "benchmarks" / f"{name}.yaml"]
+    networks = {str(network) for grid in grids for network in sweep.read_grid(grid).networks}
+    assert set(table.network) <= networks
 
 
 def test_random_scores_are_worth_little_in_the_stored_table():

@@ -120,6 +120,28 @@ def test_each_model_gets_back_its_own_best_weights_and_statistics():
     assert statistics[:, 0].tolist() == [1.0, 2.0]
 
 
+def test_gains_at_some_rows_are_those_of_all(model):
+    own, index, rows = histories(), indices(), np.array([1, 4, 5, 17])
+    forecast, gain = evaluate(model, own, index)
+    some = evaluate(model, own, index[:, rows], rows)
+    np.testing.assert_allclose(some[0], forecast[:, rows], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(some[1], gain[:, rows], rtol=1e-5, atol=1e-6)
+    assert np.abs(gain).min() > 0
+
+
+@pytest.mark.parametrize(("rate", "n_steps"), [(0.003, 301), (0.1, 600), (0.3, 7), (0.02, 2)])
+def test_rates_and_momenta_are_those_of_torchs_one_cycle(rate, n_steps):
+    ours = OneCycleAdamW([torch.zeros(1)], rate, n_steps, weight_decay=0)
+    reference = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(reference, max_lr=rate, total_steps=n_steps)
+    for _ in range(n_steps - 1):
+        group = reference.param_groups[0]
+        assert ours._rate_and_momentum() == (group["lr"], group["betas"][0])
+        ours.step()
+        reference.step()
+        schedule.step()
+
+
 @pytest.mark.parametrize("n_steps", [3, 4, 30])
 def test_the_optimizer_is_torchs_adamw_with_one_cycle(n_steps):
     ours, theirs = ([torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)] for _ in range(2))

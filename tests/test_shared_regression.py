@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from causalkit import SingleIndexGranger, metrics, simulate
+from causalkit.methods import shared_regression
 from causalkit.methods.lag_choice import LagChoice
 from causalkit.methods.robust_wald import huber_regression, wald_of_groups
 from causalkit.methods.shared_regression import OwnColumns, Regressions, SharedSources, _window_sums
@@ -88,6 +89,44 @@ def test_tests_by_the_matrix_of_each_target_are_the_exact_ones(problem):
         np.testing.assert_allclose(test.covariance, expected.covariance, rtol=0.02, atol=2e-7)
         np.testing.assert_allclose(test.residual_df, expected.residual_df, rtol=0.01)
         np.testing.assert_allclose(test.p_values(), expected.p_values(), atol=0.01)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_rows_can_be_gone_through_in_parts_of_any_length(problem, monkeypatch, alone):
+    sources, own, gain, y = problem
+    smooth = y.copy()
+    smooth[:6, 1:] += y[:6, :-1]  # errors of some targets are not white: windows go across parts and folds
+    own = [np.concatenate([own[0], own[1][:, :300]], axis=1), own[1][:, 300:]]  # folds of unequal length
+    whole = together((sources, own, gain, smooth)).tests(alone)
+    assert {test.bandwidth for test in whole} > {1}
+    monkeypatch.setattr(shared_regression, "VALUES_IN_CACHE", N_NEURONS * GROUP * 77)
+    for expected, test in zip(whole, together((sources, own, gain, smooth)).tests(alone), strict=True):
+        assert test.bandwidth == expected.bandwidth
+        np.testing.assert_allclose(test.covariance, expected.covariance, rtol=1e-3, atol=1e-8)
+        np.testing.assert_allclose(test.residual_df, expected.residual_df, rtol=1e-3)
+        np.testing.assert_allclose(test.coefficients, expected.coefficients, atol=1e-4)
+
+
+def test_some_rows_are_as_if_there_were_no_others(problem):
+    sources, own, gain, y = problem
+    inside = [own[0][:, 1000:], own[1][:, :1000]]
+    expected = together((sources[1000:3000], inside, gain[:, 1000:3000], y[:, 1000:3000])).fit(max_steps=10)
+    found = together(problem).only(slice(1000, 3000)).fit(max_steps=10)  # across the border of the folds
+    np.testing.assert_allclose(found[1], expected[1], atol=2e-3)
+    of_all = together(problem).fit(max_steps=10)
+    assert len(found[0]) == 2 and (found[1] - of_all[1]).abs().max() > 0.01
+
+
+def test_a_source_that_own_columns_explain_stops_nothing(problem):
+    sources, own, gain, y = problem
+    copied = [part.copy() for part in own]
+    for fold, part in enumerate(copied):
+        rows = slice(fold * N_ROWS // 2, (fold + 1) * N_ROWS // 2)
+        part[..., 2] = gain[:, rows] * sources[rows, 7, 0]
+    for alone in (False, True):
+        tests = together((sources, copied, gain, y)).tests(alone)
+        others = np.arange(N_NEURONS - 1) != 6  # 7 among the sources of target 0
+        assert np.isfinite(tests[0].p_values()[others]).all()
 
 
 def test_targets_can_be_taken_in_parts(problem):

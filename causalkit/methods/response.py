@@ -29,7 +29,6 @@ EMBEDDING, WIDTH = 8, 64
 SAMPLES = {"mlp": 1024, "transformer": 512}  # of a batch; attention takes far longer for each
 ENCODERS = tuple(SAMPLES)
 CHUNK = 1 << 13  # samples, or tokens, that are evaluated at once: what fits into a cache is twice as fast
-silu_backward = torch.ops.aten.silu_backward
 TOKEN_WIDTH, HEADS, HEAD_DIM, FEEDFORWARD = 16, 2, 8, 32
 
 
@@ -106,6 +105,7 @@ class Response(EnsembleModule):
         """
         first, second = self.layers(own, index)
         forecast = self.last(silu(second)) + self.direct(own.flatten(1, 2))
+        silu_backward = torch.ops.aten.silu_backward
         slope = silu_backward(self.last.weight.mT.expand_as(second), second)
         slope = silu_backward(slope @ self.second.weight.mT, first)
         gain = slope @ self.first.weight[:, -1:].mT  # the index is the last of the inputs
@@ -215,7 +215,8 @@ def member(model: Response, k: int) -> Response:
 def evaluate(model: Response, own, index, rows=None) -> tuple[Array, Array]:
     """Forecasts and gains (their derivatives with respect to the index), each (n_models, n_rows, n_neurons).
 
-    Of the chosen `rows` of `own` only, where these are given; then `index` is given for these.
+    Of the chosen `rows` of `own` only, where these are given, as in large networks; then `index` is given for these,
+    and gains are taken by the chain rule, which is faster and differs by rounding.
     """
     forecasts, gains = np.empty(index.shape), np.empty(index.shape)  # a list of parts would leave holes in memory
     step = max(1, CHUNK // own.shape[1])
@@ -224,7 +225,7 @@ def evaluate(model: Response, own, index, rows=None) -> tuple[Array, Array]:
         part = own[chosen if rows is None else torch.as_tensor(rows[chosen])].expand(model.n_models, -1, -1, -1)
         if rows is not None:
             forecast, gain = model.forecast_and_gain(part, index[:, chosen])
-        else:  # what small networks were always told: the two differ by rounding
+        else:
             at = index[:, chosen].clone().requires_grad_()
             forecast = model(part, at)
             (gain,) = torch.autograd.grad(forecast.sum(), at)
@@ -244,7 +245,7 @@ def own_basis(model: Response, own, neuron: int, n_components: int, dtype=torch.
         History of this neuron.
     neuron, n_components : int
     dtype
-        In which components are computed and all is given: single precision is faster.
+        Of what is given, and of the arithmetic of the components: single precision is faster.
     """
     mine = own[:, None].expand(model.n_models, -1, -1, -1)
     parts = [

@@ -27,7 +27,8 @@ MAX_ITERATIONS = 40  # of conjugate gradients
 TOLERANCE, TOLERANCE_OF_STEP = 0.005, 0.1  # what they leave of a residual's norm
 NEGLIGIBLE = 1e-5  # of a target's own columns, scaled to size 1: directions with less are rounding errors
 ROWS_AT_ONCE = 1 << 14
-VALUES_AT_ONCE = 1 << 18  # of the sources that are read several times: what fits into a cache is twice as fast
+VALUES_IN_CACHE = 1 << 18  # of the sources that are read several times: what fits into a cache is twice as fast
+ROUNDING = 1e-6  # of a product of columns in single precision: what a diagonal is raised by, for columns that are alike
 
 
 class SharedSources:
@@ -68,7 +69,7 @@ class SharedSources:
         return (self.groups(a).permute(1, 2, 0) @ self.groups(b).permute(1, 0, 2)).double()
 
     def only(self, rows: slice) -> SharedSources:
-        """Some of the rows, with the inverse of all."""
+        """Some of the rows, with the inverse of all, for fits; tests ask for all rows."""
         part = copy.copy(self)
         part.x = self.x[rows]
         return part
@@ -144,14 +145,15 @@ class Regressions:
         allowed = sources.groups(sources.alive).repeat(len(neurons), 1, 1)
         allowed[torch.arange(len(neurons)), torch.as_tensor(neurons)] = False
         self._allowed = allowed.flatten(1)
-        self._mean_weight = (gain**2).mean(dim=1, keepdim=True).clamp_min(1e-12)
+        self._weight = gain**2
+        self._mean_weight = self._weight.mean(dim=1, keepdim=True).clamp_min(1e-12)
         self._shared = [
             columns.products_with(weight, x)
             for columns, weight, x in zip(own, self._by_fold(gain), self._by_fold(sources.x, 0), strict=True)
         ]
 
     def only(self, rows: slice) -> Regressions:
-        """The same of some of the rows."""
+        """The same of some of the rows, from a start to a stop, to be fitted; folds that are outside are left out."""
         own, start = [], 0
         for part in self.own:
             inside = part.x[..., max(rows.start - start, 0) : max(rows.stop - start, 0)]
@@ -176,7 +178,7 @@ class Regressions:
             step, v = self._least_squares(residual.clamp(-self.limit, self.limit), TOLERANCE_OF_STEP)
             own, w, explained = [a + b for a, b in zip(own, step, strict=True)], w + v, self._forecast(step, v)
             residual -= explained
-            if (explained.abs().amax(dim=1, keepdim=True) < 0.01 * self.limit).all():
+            if (explained.abs().amax(dim=1, keepdim=True) <= 0.01 * self.limit).all():
                 break
         return own, w, residual
 
@@ -204,7 +206,7 @@ class Regressions:
         leverage, seen_of = self._alone(k, core) if alone else (self._leverage(k, core), self._seen(k))
         bread, meat, weight, squares = 0, 0, 0, 0
         pull, counted = psi / (1 - leverage), core * gain
-        step = max(1, VALUES_AT_ONCE // sources.x.shape[1] // width) * width  # whole windows, but for the last
+        step = max(1, VALUES_IN_CACHE // sources.x.shape[1] // width) * width  # whole windows, but for the last
         for start in range(0, len(psi), step):
             rows = slice(start, min(start + step, len(psi)))
             seen = seen_of(rows)
@@ -231,14 +233,15 @@ class Regressions:
     def _alone(self, k: int, core):
         """Leverage and `_seen`, from the normal matrix of a target itself."""
         own = torch.block_diag(*[(part.combinations[k] @ part.x[k]).T for part in self.own])
+        n_own = own.shape[1]
         x = torch.cat([own, self.gain[k, :, None] * self.sources.x * self._allowed[k]], dim=1)
         shown = x @ _inverse((x * core[:, None]).T @ x)
         leverage = ((shown * x).sum(dim=1) * core).clamp(0, 0.5)
-        return leverage, lambda rows: shown[rows, own.shape[1] :]
+        return leverage, lambda rows: shown[rows, n_own:]
 
     def _leverage(self, k: int, core):
         """How far each row pulls its own fit, (n_rows,): by its sources, and by its own columns."""
-        weight, of_own = core * self.gain[k] ** 2, torch.cat([own.leverage(k) for own in self.own])
+        weight, of_own = core * self._weight[k], torch.cat([own.leverage(k) for own in self.own])
         return (self.sources.leverage * weight / weight.mean() + of_own * core).clamp(0, 0.5)
 
     def _seen(self, k: int) -> Callable[[slice], torch.Tensor]:
@@ -284,7 +287,7 @@ class Regressions:
             w, residual = w + alpha * direction, residual - alpha * image
             step = self._precondition(residual)
             previous, size = size, _dot(residual, step)
-            if (size < tolerance**2 * first).all():
+            if (size <= tolerance**2 * first).all():
                 break
             direction = step + size / previous.clamp_min(1e-30) * direction
         left = zip(self.own, of_own, self._shared, strict=True)
@@ -293,8 +296,8 @@ class Regressions:
     def _image(self, w):
         """The normal matrix of the sources, own columns taken out, times coefficients (n_targets, n_columns)."""
         x, total = self.sources.x, 0
-        step = max(1, VALUES_AT_ONCE // x.shape[1])
-        for part, weight in zip(x.split(step), (self.gain**2).split(step, dim=1), strict=True):
+        step = max(1, VALUES_IN_CACHE // x.shape[1])
+        for part, weight in zip(x.split(step), self._weight.split(step, dim=1), strict=True):
             total = total + (weight * (w @ part.T)) @ part
         return total * self._allowed - self._of_shared([_times(shared, w) for shared in self._shared])
 
@@ -309,7 +312,8 @@ class Regressions:
 
 def _inverse(gram) -> torch.Tensor:
     """The inverse of a Gram matrix, zero for columns of zeros."""
-    (factor, _), dead = factor_of_gram(gram.double().numpy().copy())
+    gram = gram.double()
+    (factor, _), dead = factor_of_gram((gram + ROUNDING * gram.diagonal().diag()).numpy())
     return torch.cholesky_inverse(torch.as_tensor(factor)).float() * torch.as_tensor(~dead)
 
 

@@ -17,7 +17,7 @@ from causalkit.nn import EnsembleModule, generators
 
 Rows = NDArray[np.int64]
 
-WARM_UP, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1e-4  # share of the steps; of the largest rate, of the first rate
+WARM_UP, FIRST, LAST = 0.3, 25, 1e4  # share of the steps; the largest rate over the first, the first over the last
 LEAST_MOMENTUM, MOMENTUM, DECAY_OF_SQUARES, EPSILON = 0.85, 0.95, 0.999, 1e-8
 HELD_OUT, CHECKS = 10, 20  # one training row of so many is held out; looks at them in a training
 
@@ -61,7 +61,7 @@ class OneCycleAdamW:
     rate : float
         The largest.
     n_steps : int
-        After which the rate is that of the last step.
+        The last of them, at the lowest rate, is one more than torch's schedule is ever asked for in a training.
     weight_decay : float
     """
 
@@ -90,12 +90,12 @@ class OneCycleAdamW:
         self.step_number += 1
 
     def _rate_and_momentum(self) -> tuple[float, float]:
-        first = self.rate * FIRST_RATE
+        first = self.rate / FIRST
         if self.step_number <= self.top:
             share = self.step_number / self.top
             return _cosine(first, self.rate, share), _cosine(MOMENTUM, LEAST_MOMENTUM, share)
         share = (self.step_number - self.top) / (self.last - self.top)
-        return _cosine(self.rate, first * LAST_RATE, share), _cosine(LEAST_MOMENTUM, MOMENTUM, share)
+        return _cosine(self.rate, first / LAST, share), _cosine(LEAST_MOMENTUM, MOMENTUM, share)
 
 
 def _cosine(start: float, end: float, share: float) -> float:

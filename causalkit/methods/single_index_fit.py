@@ -27,7 +27,7 @@ EVIDENCE = 2.0  # standard errors
 MOST_ROWS = 5000  # that teach the response and say how large errors are, in large networks
 ROWS_PER_COLUMN = 40  # of the sources, in the regressions of the first turns in large networks
 REGRESSED_ALONE = 3  # targets, where the others share their regressions
-VALUES_AT_ONCE = 1 << 26  # of the targets' own columns, where many targets are regressed at once
+VALUES_AT_ONCE = 1 << 26  # of the targets' own columns and their products, where many targets are regressed at once
 PARTS_AT_ONCE = 4  # the number of parts of targets is a multiple of it, for threads to share
 
 
@@ -290,7 +290,8 @@ def _some_at_once(targets: Rows, nuisance: Nuisance) -> list[Rows]:
 
     The same parts for any number of threads, since the slowest target of a part says how exact the others are.
     """
-    size = max(1, VALUES_AT_ONCE // (sum(map(len, nuisance.seen)) * nuisance.n_own_columns))
+    products = len(nuisance.seen) * nuisance.sources[0].size
+    size = max(1, VALUES_AT_ONCE // ((sum(map(len, nuisance.seen)) + products) * nuisance.n_own_columns))
     n_parts = PARTS_AT_ONCE * -(-len(targets) // (size * PARTS_AT_ONCE))
     return [part for part in np.array_split(targets, n_parts) if len(part)] if len(targets) else []
 
