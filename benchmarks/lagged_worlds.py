@@ -122,6 +122,9 @@ def main() -> None:
     planned = Counter(world_of(unit.network.simulated) for unit in units)
     if arguments.add:
         table = sweep.with_earlier_rows(table, arguments.out, same=["network", "method"])
+    place = {world: number for number, world in enumerate(planned)}  # of the grids; worlds of no grid come last
+    table = table.sort_values("seed", kind="stable")
+    table = table.sort_values("world", key=lambda world: world.map(place), kind="stable", ignore_index=True)
     sweep.write_table(table.round(4), arguments.out)
     for column in ("f1_top_k", "f1_gap", "f1_own_rule", "summary_f1_top_k", "summary_auroc"):
         if column in table:
@@ -133,7 +136,7 @@ def main() -> None:
         "units": {"done": len(table), "planned": len(units)},
         "units_of_worlds": {world: {"done": int((table.world == world).sum()), "planned": n}
                             for world, n in planned.items()},
-        "networks": "seeds from 3200 on, on which nothing was chosen; 10 neurons, 50,000 steps or n_steps",
+        "networks": "seeds from 3200 on, on which nothing was chosen; 10 neurons, n_steps steps",
         "seconds": "wall time of one thread on a machine that did other work: no timings",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}",
     }  # fmt: skip

@@ -28,7 +28,7 @@ TOLERANCE, TOLERANCE_OF_STEP = 0.005, 0.1  # what they leave of a residual's nor
 NEGLIGIBLE = 1e-5  # of a target's own columns, scaled to size 1: directions with less are rounding errors
 ROWS_AT_ONCE = 1 << 14
 VALUES_IN_CACHE = 1 << 18  # of the sources that are read several times: what fits into a cache is twice as fast
-ROUNDING = 1e-6  # of a product of columns in single precision: what a diagonal is raised by, for columns that are alike
+ROUNDING = 1e-6  # share by which a diagonal is raised: columns that are alike differ by single precision's errors only
 
 
 class SharedSources:

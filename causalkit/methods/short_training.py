@@ -61,7 +61,7 @@ class OneCycleAdamW:
     rate : float
         The largest.
     n_steps : int
-        The last of them, at the lowest rate, is one more than torch's schedule is ever asked for in a training.
+        Of the schedule: one more than are taken, as torch counts them.
     weight_decay : float
     """
 
